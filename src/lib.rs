@@ -1,0 +1,8 @@
+//! rdbridge: takes a Redis `dump.rdb` into any server that accepts only commands.
+//!
+//! (The map of the crate is written when its layers stand.)
+
+pub mod error;
+pub mod wire;
+
+pub use error::{Error, ErrorKind, Result};
