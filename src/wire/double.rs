@@ -1,0 +1,214 @@
+//! Scores: the old text form (types 3) and the binary one (types 5, 28, module `DOUBLE`).
+//!
+//! Old form (`rdbLoadDoubleValue`): one byte n; 253 is NaN, 254 +inf, 255 −inf, else n ASCII bytes that `sscanf("%lg")` reads.
+//! Binary form: 8 bytes IEEE-754, little endian.
+
+use super::cursor::Cursor;
+use crate::error::{Error, Result};
+
+/// Reads the binary form. The bits are kept as they are, −0 and NaN included.
+///
+/// # Errors
+/// `Corrupt` where the bytes end.
+#[inline]
+pub fn read_binary(cursor: &mut Cursor<'_>) -> Result<f64> {
+    cursor.array().map(f64::from_le_bytes)
+}
+
+/// Moves over the old form without looking at its digits.
+///
+/// # Errors
+/// `Corrupt` where the bytes end.
+#[inline]
+pub fn skip_text(cursor: &mut Cursor<'_>) -> Result<()> {
+    match cursor.u8()? {
+        253..=255 => Ok(()),
+        length => cursor.skip(u64::from(length)),
+    }
+}
+
+/// Reads the old form.
+///
+/// # Errors
+/// `Corrupt` where the bytes end or the text is no number. NaN (253) is returned as NaN: whether that is acceptable is the
+/// caller's question, since servers differ.
+pub fn read_text(cursor: &mut Cursor<'_>) -> Result<f64> {
+    let start = *cursor;
+    match cursor.u8()? {
+        253 => Ok(f64::NAN),
+        254 => Ok(f64::INFINITY),
+        255 => Ok(f64::NEG_INFINITY),
+        length => {
+            let text = cursor.take(u64::from(length))?;
+            parse(text).ok_or_else(|| {
+                Error::corrupt(
+                    start.place(),
+                    format!("score {} is no number", crate::error::Escaped(text)),
+                )
+            })
+        }
+    }
+}
+
+/// A number as `strtod` reads it, with the whole text used: leading blanks, decimal and hexadecimal forms, `inf`; a text that
+/// is too large becomes an infinity. `nan` and the empty text give `None`, as servers from 7.0 refuse both.
+#[must_use]
+pub fn parse(text: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(text)
+        .ok()?
+        .trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
+    let (negative, unsigned) = match text.as_bytes().first()? {
+        b'-' => (true, text.get(1..)?),
+        b'+' => (false, text.get(1..)?),
+        _ => (false, text),
+    };
+    let magnitude = if let Some(hex) = unsigned
+        .strip_prefix("0x")
+        .or_else(|| unsigned.strip_prefix("0X"))
+    {
+        parse_hex(hex)?
+    } else {
+        // Rust takes "infinity", "nan" and a second sign too; only what strtod takes may pass.
+        let decimal = unsigned
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+        let starts = unsigned
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_digit() || b == b'.');
+        if decimal && starts {
+            unsigned.parse().ok()?
+        } else if unsigned.eq_ignore_ascii_case("inf") || unsigned.eq_ignore_ascii_case("infinity")
+        {
+            f64::INFINITY
+        } else {
+            return None;
+        }
+    };
+    Some(if negative { -magnitude } else { magnitude })
+}
+
+/// `h.hhhp±d` without the `0x`. Digits beyond 60 bits only say whether anything was there, which is enough to round rightly.
+fn parse_hex(text: &str) -> Option<f64> {
+    let (digits, exponent) = match text.split_once(['p', 'P']) {
+        Some((digits, exponent)) => (
+            digits,
+            exponent.parse::<i64>().ok()?.clamp(-100_000, 100_000),
+        ),
+        None => (text, 0),
+    };
+    let mut mantissa = 0u64;
+    let mut scale = exponent;
+    let (mut seen_point, mut any) = (false, false);
+    for b in digits.bytes() {
+        if b == b'.' && !seen_point {
+            seen_point = true;
+            continue;
+        }
+        let digit = u64::from(char::from(b).to_digit(16)?);
+        any = true;
+        if mantissa >> 59 == 0 {
+            mantissa = mantissa << 4 | digit;
+            scale = scale.checked_sub(if seen_point { 4 } else { 0 })?;
+        } else {
+            mantissa |= u64::from(digit != 0);
+            scale = scale.checked_add(if seen_point { 0 } else { 4 })?;
+        }
+    }
+    if !any {
+        return None;
+    }
+    if mantissa == 0 {
+        return Some(0.0);
+    }
+    // Scale in steps that each stay exact, the last one rounds once.
+    let mut value = mantissa as f64;
+    while scale > 0 {
+        let step = scale.min(1000);
+        value *= 2f64.powi(i32::try_from(step).ok()?);
+        scale = scale.checked_sub(step)?;
+    }
+    while scale < 0 {
+        let step = scale.saturating_neg().min(1000);
+        value *= 2f64.powi(i32::try_from(step.saturating_neg()).ok()?);
+        scale = scale.checked_add(step)?;
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_form() {
+        let read = |bytes: &[u8]| read_text(&mut Cursor::new(bytes, 0));
+        assert_eq!(read(b"\x031.5").unwrap(), 1.5);
+        assert_eq!(read(b"\xfe").unwrap(), f64::INFINITY);
+        assert_eq!(read(b"\xff").unwrap(), f64::NEG_INFINITY);
+        assert!(read(b"\xfd").unwrap().is_nan());
+        for bad in [
+            &b"\x00"[..],
+            b"\x03nan",
+            b"\x02--",
+            b"\x0312",
+            b"\x031 2",
+            b"\x01e",
+            b"\x05",
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+        let mut c = Cursor::new(b"\xfd\x031.5\x00", 0);
+        for _ in 0..3 {
+            skip_text(&mut c).unwrap();
+        }
+        assert!(c.is_empty());
+    }
+
+    #[test]
+    fn texts_as_strtod_reads_them() {
+        for (text, value) in [
+            ("17", 17.0),
+            (" 1.5", 1.5),
+            ("-0", -0.0),
+            ("1e999", f64::INFINITY),
+            ("-inf", f64::NEG_INFINITY),
+            ("0x10", 16.0),
+            ("0x1.8p1", 3.0),
+            ("-0X.8P-1", -0.25),
+            ("4.9406564584124654e-324", 5e-324),
+            ("0.30000000000000004", 0.1 + 0.2),
+        ] {
+            assert_eq!(
+                parse(text.as_bytes()).unwrap().to_bits(),
+                f64::to_bits(value),
+                "{text}"
+            );
+        }
+        for text in [
+            "", " ", "nan", "1.5x", "0x", "++1", "1 ", "infinit", "\u{661}",
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn binary_form_keeps_the_bits() {
+        for value in [
+            0.0,
+            -0.0,
+            1.5,
+            f64::MIN_POSITIVE,
+            5e-324,
+            f64::INFINITY,
+            f64::NAN,
+        ] {
+            let bytes = value.to_le_bytes();
+            assert_eq!(
+                read_binary(&mut Cursor::new(&bytes, 0)).unwrap().to_bits(),
+                value.to_bits()
+            );
+        }
+        assert!(read_binary(&mut Cursor::new(&[0; 7], 0)).is_err());
+    }
+}

@@ -1,0 +1,421 @@
+//! LZF, the compression of RDB strings (`lzf_d.c`): two decoders, both bounded.
+//!
+//! # Bytes
+//! A control byte below 32 begins a literal run of that many bytes plus one. Any other holds a length in its high 3 bits
+//! (7: the next byte is added) and, with the byte behind, a distance of 13 bits: `length + 2` bytes are copied from
+//! `distance + 1` before the end of the output, overlapping where they must.
+//!
+//! Three bytes make 264 at the most, so an honest `ulen` is at most 88 × `clen`: [`plausible`] refuses bombs before anything
+//! is reserved. A copy reaches at most 8 KiB back, so [`Stream`] needs only that much of what it has written and walks a
+//! string of any size in [`Stream::MEMORY`] bytes.
+//!
+//! # Offsets
+//! Errors name the byte inside the compressed bytes (`lzf string`), and the input's offset where the string's record begins.
+
+use crate::error::{Error, Place, Result};
+
+/// The name of the blob in error places.
+const BLOB: &str = "lzf string";
+
+/// How far back a copy can reach.
+const WINDOW: usize = 8192;
+
+/// The most that one control byte can produce.
+const LONGEST_COPY: usize = 264;
+
+/// Whether `clen` compressed bytes can make `ulen`.
+#[must_use]
+pub fn plausible(clen: u64, ulen: u64) -> bool {
+    ulen <= clen.saturating_mul(88)
+}
+
+/// One step of a block.
+enum Op<'data> {
+    Literal(&'data [u8]),
+    Copy { distance: usize, length: usize },
+}
+
+/// Splits compressed bytes into steps. `None` inside `Some` never occurs: a step that the bytes cut short is an error.
+#[inline]
+fn next_op<'data>(rest: &mut &'data [u8]) -> Option<Result<Op<'data>, ()>> {
+    let (&control, after) = rest.split_first()?;
+    if control < 32 {
+        let Some((run, after)) = after.split_at_checked(usize::from(control).wrapping_add(1))
+        else {
+            return Some(Err(()));
+        };
+        *rest = after;
+        return Some(Ok(Op::Literal(run)));
+    }
+    let mut length = usize::from(control >> 5);
+    let mut after = after;
+    if length == 7 {
+        let Some((&more, behind)) = after.split_first() else {
+            return Some(Err(()));
+        };
+        length = length.wrapping_add(usize::from(more));
+        after = behind;
+    }
+    let Some((&low, behind)) = after.split_first() else {
+        return Some(Err(()));
+    };
+    *rest = behind;
+    let distance = (usize::from(control & 0x1f) << 8 | usize::from(low)).wrapping_add(1);
+    Some(Ok(Op::Copy {
+        distance,
+        length: length.wrapping_add(2),
+    }))
+}
+
+/// Does one step at `out[at..]`; the new end, or `None` where the step leaves `out` or reaches before its start.
+#[inline]
+fn apply(op: &Op<'_>, out: &mut [u8], at: usize) -> Option<usize> {
+    match *op {
+        Op::Literal(run) => {
+            let end = at.checked_add(run.len())?;
+            out.get_mut(at..end)?.copy_from_slice(run);
+            Some(end)
+        }
+        Op::Copy { distance, length } => {
+            let end = at.checked_add(length)?;
+            let from = at.checked_sub(distance)?;
+            let (before, target) = out.get_mut(..end)?.split_at_mut_checked(at)?;
+            let source = before.get(from..)?;
+            if let Some(source) = source.get(..length) {
+                target.copy_from_slice(source);
+            } else if let [byte] = source {
+                target.fill(*byte);
+            } else {
+                // The copy feeds on itself: what it repeats is the last `distance` bytes.
+                for (to, byte) in target.iter_mut().zip(source.iter().cycle()) {
+                    *to = *byte;
+                }
+            }
+            Some(end)
+        }
+    }
+}
+
+#[cold]
+fn fault(compressed: &[u8], rest: &[u8], offset: u64, what: String) -> Error {
+    let byte = (compressed.len() as u64).saturating_sub(rest.len() as u64);
+    Error::corrupt(Place::inside(offset, BLOB, byte), what)
+}
+
+/// Decompresses `compressed` into exactly `out`. `offset` is where the string's record begins, for errors.
+///
+/// # Errors
+/// `Corrupt` where the compressed bytes end inside a step, reach before the output's start, or make more or less than
+/// `out.len()` bytes.
+pub fn decompress(compressed: &[u8], out: &mut [u8], offset: u64) -> Result<()> {
+    let mut rest = compressed;
+    let mut at = 0usize;
+    let mut before = rest;
+    while let Some(op) = next_op(&mut rest) {
+        let end = op.ok().and_then(|op| apply(&op, out, at));
+        match end {
+            Some(end) => at = end,
+            None => {
+                return Err(explain(
+                    compressed,
+                    before,
+                    at as u64,
+                    out.len() as u64,
+                    offset,
+                ));
+            }
+        }
+        before = rest;
+    }
+    if at == out.len() {
+        Ok(())
+    } else {
+        Err(too_short(compressed, at as u64, out.len() as u64, offset))
+    }
+}
+
+/// Says which of the three ways to fail it was. `made` is how many bytes were written before the step at `rest`.
+#[cold]
+fn explain(compressed: &[u8], rest: &[u8], made: u64, claimed: u64, offset: u64) -> Error {
+    let mut probe = rest;
+    let what = match next_op(&mut probe) {
+        Some(Ok(Op::Copy { distance, .. })) if distance as u64 > made => {
+            format!("copy from {distance} bytes back, only {made} were written")
+        }
+        Some(Ok(_)) => format!("makes more than the {claimed} bytes it claims"),
+        _ => "ends inside a step".to_owned(),
+    };
+    fault(compressed, rest, offset, what)
+}
+
+#[cold]
+fn too_short(compressed: &[u8], made: u64, claimed: u64, offset: u64) -> Error {
+    fault(
+        compressed,
+        &[],
+        offset,
+        format!("makes {made} bytes, {claimed} claimed"),
+    )
+}
+
+/// Walks a compressed string of any length in flat memory, piece by piece. Fused after an error and at the end.
+#[derive(Clone)]
+pub struct Stream<'data> {
+    compressed: &'data [u8],
+    rest: &'data [u8],
+    offset: u64,
+    claimed: u64,
+    made: u64,
+    /// What was written last: at most `WINDOW` old bytes in front, then the newest piece.
+    buffer: Vec<u8>,
+    filled: usize,
+    done: bool,
+}
+
+impl<'data> Stream<'data> {
+    /// Bytes of memory that a stream holds.
+    pub const MEMORY: usize = 64 * 1024;
+
+    /// Walks `compressed`, which claims to make `ulen` bytes and whose record begins at `offset` of the input.
+    #[must_use]
+    pub fn new(compressed: &'data [u8], ulen: u64, offset: u64) -> Self {
+        Self {
+            compressed,
+            rest: compressed,
+            offset,
+            claimed: ulen,
+            made: 0,
+            buffer: Vec::new(),
+            filled: 0,
+            done: false,
+        }
+    }
+
+    /// How many bytes the whole string claims to have.
+    #[must_use]
+    pub fn claimed(&self) -> u64 {
+        self.claimed
+    }
+
+    /// The next piece: never empty, at most [`Stream::MEMORY`] bytes; `None` at the end, when exactly the claimed length was
+    /// made.
+    ///
+    /// # Errors
+    /// As [`decompress`].
+    pub fn next_piece(&mut self) -> Result<Option<&[u8]>> {
+        if self.done {
+            return Ok(None);
+        }
+        match self.fill() {
+            Ok(Some(start)) => Ok(self.buffer.get(start..self.filled)),
+            Ok(None) => {
+                self.done = true;
+                Ok(None)
+            }
+            Err(error) => {
+                self.done = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Decodes until the buffer is nearly full; where the new bytes start.
+    fn fill(&mut self) -> Result<Option<usize>> {
+        if self.buffer.is_empty() {
+            // A short string gets a short buffer: many small values must not cost 64 KiB each.
+            let needed = usize::try_from(self.claimed)
+                .unwrap_or(usize::MAX)
+                .saturating_add(LONGEST_COPY);
+            self.buffer.resize(needed.min(Self::MEMORY), 0);
+        }
+        let keep = self.filled.min(WINDOW);
+        self.buffer
+            .copy_within(self.filled.wrapping_sub(keep)..self.filled, 0);
+        let start = keep;
+        let mut at = start;
+        let limit = self.buffer.len().saturating_sub(LONGEST_COPY);
+        let mut before = self.rest;
+        while at <= limit {
+            let Some(op) = next_op(&mut self.rest) else {
+                break;
+            };
+            // Before the first `WINDOW` bytes are made, the buffer holds all of them, so its start is the output's start.
+            let end = op.ok().and_then(|op| apply(&op, &mut self.buffer, at));
+            let made = self.made.saturating_add((at.saturating_sub(start)) as u64);
+            let room = self.claimed.saturating_sub(made);
+            match end {
+                Some(end) if (end.saturating_sub(at)) as u64 <= room => at = end,
+                _ => {
+                    return Err(explain(
+                        self.compressed,
+                        before,
+                        made,
+                        self.claimed,
+                        self.offset,
+                    ));
+                }
+            }
+            before = self.rest;
+        }
+        self.made = self.made.saturating_add((at.saturating_sub(start)) as u64);
+        self.filled = at;
+        if at > start {
+            return Ok(Some(start));
+        }
+        if self.made == self.claimed {
+            Ok(None)
+        } else {
+            Err(too_short(
+                self.compressed,
+                self.made,
+                self.claimed,
+                self.offset,
+            ))
+        }
+    }
+}
+
+impl std::fmt::Debug for Stream<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "lzf::Stream({} of {} bytes made)",
+            self.made, self.claimed
+        )
+    }
+}
+
+/// Compresses `bytes`, or `None` where that would not save at least 4 bytes, as the server decides (`rdbSaveLzfStringObject`).
+#[must_use]
+pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+    if bytes.len() <= 20 {
+        return None;
+    }
+    let packed = ::lzf::compress(bytes).ok()?;
+    (packed.len().saturating_add(4) <= bytes.len()).then_some(packed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn streamed(compressed: &[u8], ulen: u64) -> Result<Vec<u8>> {
+        let mut stream = Stream::new(compressed, ulen, 0);
+        let mut out = Vec::new();
+        while let Some(piece) = stream.next_piece()? {
+            assert!(!piece.is_empty() && piece.len() <= Stream::MEMORY);
+            out.extend_from_slice(piece);
+        }
+        assert!(stream.next_piece().unwrap().is_none(), "fused at the end");
+        Ok(out)
+    }
+
+    fn both(compressed: &[u8], ulen: usize) -> Option<Vec<u8>> {
+        let mut out = vec![0; ulen];
+        let plain = decompress(compressed, &mut out, 0).map(|()| out);
+        let stream = streamed(compressed, ulen as u64);
+        assert_eq!(plain.is_ok(), stream.is_ok(), "{plain:?} {stream:?}");
+        if let (Ok(a), Ok(b)) = (&plain, &stream) {
+            assert!(a == b, "the two decoders differ");
+        }
+        if let (Err(a), Err(b)) = (&plain, &stream) {
+            assert_eq!(a.to_string(), b.to_string());
+        }
+        plain.ok()
+    }
+
+    /// Bytes that a server wrote (`docs` of the format: "a" × 30 and "abc" × 9).
+    #[test]
+    fn what_servers_write() {
+        assert_eq!(
+            both(&[0x00, 0x61, 0xe0, 0x14, 0x00], 30).unwrap(),
+            [b'a'; 30]
+        );
+        assert_eq!(
+            both(
+                &[
+                    0x03, 0x61, 0x62, 0x63, 0x61, 0xe0, 0x0c, 0x02, 0x01, 0x62, 0x63
+                ],
+                27
+            )
+            .unwrap(),
+            b"abc".repeat(9)
+        );
+        assert_eq!(both(&[], 0).unwrap(), b"");
+    }
+
+    #[test]
+    fn lies_in_both_directions_and_every_cut_are_errors() {
+        let good = [
+            0x03u8, 0x61, 0x62, 0x63, 0x61, 0xe0, 0x0c, 0x02, 0x01, 0x62, 0x63,
+        ];
+        for ulen in (0..27).chain(28..60) {
+            assert!(both(&good, ulen).is_none(), "{ulen}");
+        }
+        for cut in 0..good.len() {
+            assert!(both(&good[..cut], 27).is_none(), "cut at {cut}");
+        }
+        assert!(
+            both(&[0x20, 0x00], 3).is_none(),
+            "a copy before anything was written"
+        );
+        assert!(
+            both(&[0x00, 0x61, 0x20, 0x01], 4).is_none(),
+            "a copy from before the start"
+        );
+        let error = streamed(&[0x00, 0x61, 0x20, 0x01], 4).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "offset 0 (0x0), byte 2 of lzf string: copy from 2 bytes back, only 1 were written"
+        );
+    }
+
+    #[test]
+    fn agrees_with_the_lzf_crate_on_all_sizes_and_shapes() {
+        let mut seed = 1u64;
+        let mut random = move || {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize
+        };
+        for case in 0..400 {
+            let length = 21 + random() % if case % 20 == 0 { 300_000 } else { 3000 };
+            let alphabet = 1 + random() % 9;
+            let mut bytes: Vec<u8> = Vec::with_capacity(length);
+            while bytes.len() < length {
+                if random() % 3 == 0 && bytes.len() > 10 {
+                    let from = bytes.len() - 1 - random() % bytes.len().min(9000);
+                    let n = (1 + random() % 500).min(bytes.len() - from);
+                    bytes.extend_from_within(from..from + n);
+                } else {
+                    bytes.push((random() % alphabet) as u8);
+                }
+            }
+            let Ok(packed) = ::lzf::compress(&bytes) else {
+                continue;
+            };
+            assert!(plausible(packed.len() as u64, bytes.len() as u64));
+            assert!(both(&packed, bytes.len()).unwrap() == bytes, "case {case}");
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic_and_both_decoders_agree() {
+        let mut seed = 7u64;
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = (0..(seed >> 40) % 40)
+                .map(|_| {
+                    seed = seed
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    (seed >> 56) as u8 & if seed & 1 << 40 == 0 { 0x3f } else { 0xff }
+                })
+                .collect();
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(99);
+            both(&bytes, (seed >> 50) as usize % 600);
+        }
+    }
+}
