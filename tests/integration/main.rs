@@ -1,0 +1,3 @@
+//! All integration tests as one binary: it links once, and the tests share what starts servers and builds dumps.
+
+mod support;
