@@ -3,6 +3,9 @@
 //! (The map of the crate is written when its layers stand.)
 
 pub mod error;
+pub mod mapped;
+pub mod spool;
+pub mod units;
 pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};
