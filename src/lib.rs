@@ -3,6 +3,7 @@
 //! (The map of the crate is written when its layers stand.)
 
 pub mod error;
+pub mod fingerprint;
 pub mod mapped;
 pub mod spool;
 pub mod units;
