@@ -5,6 +5,7 @@
 pub mod error;
 pub mod fingerprint;
 pub mod mapped;
+pub mod resp;
 pub mod spool;
 pub mod units;
 pub mod wire;

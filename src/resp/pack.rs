@@ -1,0 +1,225 @@
+//! Commands to bytes: always an array of length-prefixed bulk strings, never the inline form, so no byte of a key or value
+//! can be taken for syntax.
+//!
+//! *Bytes*: `*argc\r\n`, then for each argument `$length\r\n`, the bytes, `\r\n`.
+//!
+//! An argument may come in pieces that stand apart in memory ([`Arg::Pieces`]: type byte, the value's own bytes in the
+//! map, footer). Small pieces are copied behind each other; a piece of at least [`LARGE`] bytes is handed to
+//! [`Out::large`] as it stands, so a payload of hundreds of megabytes goes from the map to the socket uncopied.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Arguments in one command, at most: providers refuse long ones (3,999 at one of them), and one command is one pause.
+pub const MAX_ARGUMENTS: usize = 1000;
+
+/// From this size on a piece is written from where it stands. Below, one copy is cheaper than another system call.
+pub const LARGE: usize = 32 * 1024;
+
+/// One argument of a command.
+#[derive(Debug, Clone, Copy)]
+pub enum Arg<'a> {
+    /// Bytes in one piece.
+    Bytes(&'a [u8]),
+    /// Bytes in several pieces, sent one after another as one argument.
+    Pieces(&'a [&'a [u8]]),
+}
+
+impl Arg<'_> {
+    /// Bytes of the argument itself.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Arg::Bytes(bytes) => bytes.len(),
+            Arg::Pieces(pieces) => pieces
+                .iter()
+                .fold(0, |sum, piece| sum.saturating_add(piece.len())),
+        }
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'a> From<&'a [u8]> for Arg<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Arg::Bytes(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Arg<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Arg::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(text: &'a str) -> Self {
+        Arg::Bytes(text.as_bytes())
+    }
+}
+
+/// Where the bytes of a command go.
+pub trait Out {
+    /// Takes a copy of `bytes`.
+    fn copy(&mut self, bytes: &[u8]);
+
+    /// Sends or takes `piece` (of at least [`LARGE`] bytes) behind everything copied so far; done with it on return.
+    ///
+    /// # Errors
+    /// Whatever sending can end in.
+    fn large(&mut self, piece: &[u8]) -> Result<()>;
+}
+
+impl Out for Vec<u8> {
+    fn copy(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn large(&mut self, piece: &[u8]) -> Result<()> {
+        self.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+/// Writes one command.
+///
+/// # Errors
+/// No argument or more than [`MAX_ARGUMENTS`] (nothing is written then), and whatever `out` ends in.
+pub fn command(out: &mut impl Out, args: &[Arg<'_>]) -> Result<()> {
+    if args.is_empty() || args.len() > MAX_ARGUMENTS {
+        return Err(Error::new(
+            ErrorKind::Limit,
+            format!(
+                "a command of {} arguments; 1 to {MAX_ARGUMENTS} are sent",
+                args.len()
+            ),
+        ));
+    }
+    header(out, b'*', args.len());
+    for arg in args {
+        header(out, b'$', arg.len());
+        match arg {
+            Arg::Bytes(bytes) => piece(out, bytes)?,
+            Arg::Pieces(pieces) => {
+                for bytes in *pieces {
+                    piece(out, bytes)?;
+                }
+            }
+        }
+        out.copy(b"\r\n");
+    }
+    Ok(())
+}
+
+/// How many bytes [`command`] will write.
+#[must_use]
+pub fn packed_len(args: &[Arg<'_>]) -> usize {
+    args.iter().fold(header_len(args.len()), |sum, arg| {
+        let len = arg.len();
+        sum.saturating_add(header_len(len))
+            .saturating_add(len)
+            .saturating_add(2)
+    })
+}
+
+fn piece(out: &mut impl Out, bytes: &[u8]) -> Result<()> {
+    if bytes.len() >= LARGE {
+        out.large(bytes)
+    } else {
+        out.copy(bytes);
+        Ok(())
+    }
+}
+
+fn header(out: &mut impl Out, sign: u8, number: usize) {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number).as_bytes();
+    let mut line = [0u8; 24];
+    if let Some((first, rest)) = line.split_first_mut()
+        && let Some((text, rest)) = rest.split_at_mut_checked(digits.len())
+        && let Some(end) = rest.first_chunk_mut::<2>()
+    {
+        *first = sign;
+        text.copy_from_slice(digits);
+        *end = *b"\r\n";
+    }
+    out.copy(line.get(..digits.len().saturating_add(3)).unwrap_or_default());
+}
+
+fn header_len(number: usize) -> usize {
+    let digits = number.checked_ilog10().unwrap_or(0) as usize;
+    digits.saturating_add(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_bytes_for_bytes() {
+        let mut out = Vec::new();
+        let payload: [&[u8]; 3] = [b"\x00", b"\x05hel\r\n", b"\x06\x00"];
+        let args = [
+            Arg::from("RESTORE"),
+            Arg::from(b"k\r\n*"),
+            Arg::from("0"),
+            Arg::Pieces(&payload),
+            Arg::from(""),
+        ];
+        command(&mut out, &args).unwrap();
+        assert_eq!(
+            out,
+            b"*5\r\n$7\r\nRESTORE\r\n$4\r\nk\r\n*\r\n$1\r\n0\r\n$9\r\n\x00\x05hel\r\n\x06\x00\r\n$0\r\n\r\n"
+        );
+        assert_eq!(packed_len(&args), out.len());
+    }
+
+    #[test]
+    fn large_pieces_are_not_copied() {
+        struct Seen(Vec<u8>, Vec<*const u8>);
+        impl Out for Seen {
+            fn copy(&mut self, bytes: &[u8]) {
+                self.0.extend_from_slice(bytes);
+            }
+            fn large(&mut self, piece: &[u8]) -> Result<()> {
+                self.1.push(piece.as_ptr());
+                self.0.extend_from_slice(piece);
+                Ok(())
+            }
+        }
+        let value = vec![7u8; LARGE];
+        let pieces: [&[u8]; 3] = [b"\x12", &value, b"footer"];
+        let args = [Arg::from("RESTORE"), Arg::Pieces(&pieces), Arg::from("REPLACE")];
+        let mut seen = Seen(Vec::new(), Vec::new());
+        command(&mut seen, &args).unwrap();
+        assert_eq!(seen.1, [value.as_ptr()]);
+        let mut flat = Vec::new();
+        command(&mut flat, &args).unwrap();
+        assert_eq!(seen.0, flat);
+        assert_eq!(packed_len(&args), flat.len());
+    }
+
+    #[test]
+    fn lengths_of_every_width_agree() {
+        for len in [0, 1, 9, 10, 99, 100, 999, 1000, 12_345, 100_000] {
+            let value = vec![b'x'; len];
+            let args = [Arg::Bytes(&value)];
+            let mut out = Vec::new();
+            command(&mut out, &args).unwrap();
+            assert_eq!(packed_len(&args), out.len());
+        }
+    }
+
+    #[test]
+    fn argument_counts_are_bounded() {
+        let many = vec![Arg::from("x"); MAX_ARGUMENTS + 1];
+        let mut out = Vec::new();
+        assert!(command(&mut out, &many).is_err());
+        assert!(command(&mut out, &[]).is_err());
+        assert!(out.is_empty(), "nothing is written of a command that is refused");
+        assert!(command(&mut out, &many[..MAX_ARGUMENTS]).is_ok());
+    }
+}
