@@ -84,12 +84,10 @@ impl FromStr for Address {
 fn parse_tcp(rest: &str, tls: bool) -> Result<Address> {
     if let Some((_, fragment)) = rest.split_once('#') {
         return Err(if fragment == "insecure" {
-            bad("#insecure in an address is not taken").with_hint(
-                "say --insecure if the server's certificate really need not be checked",
-            )
+            bad("#insecure in an address is not taken")
+                .with_hint("say --insecure if the server's certificate really need not be checked")
         } else {
-            bad("an address has no part after '#'")
-                .with_hint("a '#' in a password is written %23")
+            bad("an address has no part after '#'").with_hint("a '#' in a password is written %23")
         });
     }
     if rest.contains('?') {
@@ -261,7 +259,10 @@ mod tests {
                 port: 1
             }
         );
-        for text in ["unix:///run/r.sock?db=2&user=u&pass=p%20q", "redis+unix:///run/r.sock?pass=p%20q&db=2&user=u"] {
+        for text in [
+            "unix:///run/r.sock?db=2&user=u&pass=p%20q",
+            "redis+unix:///run/r.sock?pass=p%20q&db=2&user=u",
+        ] {
             let unix = parsed(text);
             assert_eq!(unix.endpoint, Endpoint::Unix("/run/r.sock".into()));
             assert_eq!(unix.db, Some(2));
@@ -283,13 +284,20 @@ mod tests {
             "unix:///s?pass=hunter2&db=1",
         ] {
             let address = parsed(text);
-            for shown in [format!("{address}"), format!("{address:?}"), format!("{:?}", address.password)] {
+            for shown in [
+                format!("{address}"),
+                format!("{address:?}"),
+                format!("{:?}", address.password),
+            ] {
                 assert!(!shown.contains("hunter2"), "{shown}");
             }
             let again = parsed(&address.to_string());
             assert_eq!((again.endpoint, again.db), (address.endpoint, address.db));
         }
-        assert_eq!(parsed("redis://joe:x@h:1/4").to_string(), "redis://joe@h:1/4");
+        assert_eq!(
+            parsed("redis://joe:x@h:1/4").to_string(),
+            "redis://joe@h:1/4"
+        );
         assert_eq!(parsed("rediss://[::1]").to_string(), "rediss://[::1]");
     }
 

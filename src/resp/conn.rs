@@ -383,11 +383,12 @@ impl Connection {
             Ok(scanned) => Ok(scanned),
             Err(error) => {
                 let name = self.name.clone();
-                let error = Error::new(error.kind(), format!("{name}: {}", error.what())).with_hint(
-                    error
-                        .hint()
-                        .map_or("the connection was closed".to_owned(), str::to_owned),
-                );
+                let error = Error::new(error.kind(), format!("{name}: {}", error.what()))
+                    .with_hint(
+                        error
+                            .hint()
+                            .map_or("the connection was closed".to_owned(), str::to_owned),
+                    );
                 Err(self.fail(End::OutOfStep, error))
             }
         }
@@ -425,7 +426,9 @@ impl Connection {
         let mut left = length;
         while left > 0 {
             let filled = self.inbox.filled();
-            let take = usize::try_from(left).unwrap_or(usize::MAX).min(filled.len());
+            let take = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(filled.len());
             if take == 0 {
                 self.exchange([&[], &[]], true)?;
                 continue;
@@ -477,7 +480,9 @@ impl Connection {
             End::Lost,
             Error::new(
                 ErrorKind::Destination,
-                format!("{name}: the destination refused a command before it was sent whole: {words}"),
+                format!(
+                    "{name}: the destination refused a command before it was sent whole: {words}"
+                ),
             ),
         )
     }
@@ -589,7 +594,9 @@ impl Connection {
             if let Some(user) = user {
                 return Err(Error::new(
                     ErrorKind::Usage,
-                    format!("{name}: the address names the user {user:?}, and there is no password"),
+                    format!(
+                        "{name}: the address names the user {user:?}, and there is no password"
+                    ),
                 ));
             }
             return Ok(());
@@ -725,9 +732,9 @@ impl Inbox {
 impl redis::ConnectionLike for Connection {
     fn req_packed_command(&mut self, cmd: &[u8]) -> redis::RedisResult<redis::Value> {
         let mut values = self.req_packed_commands(cmd, 0, 1)?;
-        values.pop().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::UnexpectedEof, "no reply").into()
-        })
+        values
+            .pop()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "no reply").into())
     }
 
     fn req_packed_commands(
@@ -772,7 +779,10 @@ impl redis::ConnectionLike for Connection {
     }
 
     fn check_connection(&mut self) -> bool {
-        matches!(self.request(&[Arg::from("PING")]), Ok(Reply::Simple(b"PONG")))
+        matches!(
+            self.request(&[Arg::from("PING")]),
+            Ok(Reply::Simple(b"PONG"))
+        )
     }
 
     fn is_open(&self) -> bool {

@@ -146,7 +146,10 @@ fn header(out: &mut impl Out, sign: u8, number: usize) {
         text.copy_from_slice(digits);
         *end = *b"\r\n";
     }
-    out.copy(line.get(..digits.len().saturating_add(3)).unwrap_or_default());
+    out.copy(
+        line.get(..digits.len().saturating_add(3))
+            .unwrap_or_default(),
+    );
 }
 
 fn header_len(number: usize) -> usize {
@@ -192,7 +195,11 @@ mod tests {
         }
         let value = vec![7u8; LARGE];
         let pieces: [&[u8]; 3] = [b"\x12", &value, b"footer"];
-        let args = [Arg::from("RESTORE"), Arg::Pieces(&pieces), Arg::from("REPLACE")];
+        let args = [
+            Arg::from("RESTORE"),
+            Arg::Pieces(&pieces),
+            Arg::from("REPLACE"),
+        ];
         let mut seen = Seen(Vec::new(), Vec::new());
         command(&mut seen, &args).unwrap();
         assert_eq!(seen.1, [value.as_ptr()]);
@@ -219,7 +226,10 @@ mod tests {
         let mut out = Vec::new();
         assert!(command(&mut out, &many).is_err());
         assert!(command(&mut out, &[]).is_err());
-        assert!(out.is_empty(), "nothing is written of a command that is refused");
+        assert!(
+            out.is_empty(),
+            "nothing is written of a command that is refused"
+        );
         assert!(command(&mut out, &many[..MAX_ARGUMENTS]).is_ok());
     }
 }

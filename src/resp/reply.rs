@@ -343,7 +343,9 @@ pub(crate) fn nonsense(what: &str, bytes: &[u8]) -> Error {
             Escaped(head(bytes))
         ),
     )
-    .with_hint("is this the port of a Redis-compatible server, and is TLS (rediss://) spoken there?")
+    .with_hint(
+        "is this the port of a Redis-compatible server, and is TLS (rediss://) spoken there?",
+    )
 }
 
 #[cold]
@@ -361,9 +363,7 @@ fn head(bytes: &[u8]) -> &[u8] {
 
 /// The line at the head of `bytes` without its `\r\n`; `None` if its end has not come yet.
 fn line_of(bytes: &[u8], longest: usize) -> Result<Option<&[u8]>, &'static str> {
-    let window = bytes
-        .get(..longest.saturating_add(1))
-        .unwrap_or(bytes);
+    let window = bytes.get(..longest.saturating_add(1)).unwrap_or(bytes);
     let Some(end) = window.iter().position(|&b| b == b'\r' || b == b'\n') else {
         return if bytes.len() > longest {
             Err("a line without an end")
@@ -523,7 +523,12 @@ mod tests {
         let deep = b"*1\r\n".repeat(DEPTH + 1);
         assert!(scan(&deep).unwrap_err().to_string().contains("too deep"));
         let endless = [&b"-"[..], &vec![b'x'; 70_000]].concat();
-        assert!(scan(&endless).unwrap_err().to_string().contains("without an end"));
+        assert!(
+            scan(&endless)
+                .unwrap_err()
+                .to_string()
+                .contains("without an end")
+        );
     }
 
     #[test]
@@ -537,7 +542,13 @@ mod tests {
         );
         assert!(scan(b"$9999999999999\r\n").is_err());
         assert!(scan(b"*1\r\n$3000000\r\n").is_err(), "a nested one");
-        let many = [&b"*3\r\n"[..], &b"$1000000\r\n".repeat(1), &vec![0; 1_000_000], b"\r\n$1900000\r\n"].concat();
+        let many = [
+            &b"*3\r\n"[..],
+            b"$1000000\r\n",
+            &vec![0; 1_000_000],
+            b"\r\n$1900000\r\n",
+        ]
+        .concat();
         assert!(scan(&many).is_err(), "the whole counts, not one element");
     }
 
@@ -573,6 +584,9 @@ mod tests {
                 assert!(Reply::parse(&bytes[..n]).is_some());
             }
         }
-        assert!(complete > 100, "{complete} complete replies among the random ones");
+        assert!(
+            complete > 100,
+            "{complete} complete replies among the random ones"
+        );
     }
 }

@@ -120,9 +120,13 @@ impl Stream {
             _ => None,
         };
         let socket = match endpoint {
-            Endpoint::Tcp { host, port } => Socket::Tcp(connect_tcp(endpoint, host, *port, deadline)?),
+            Endpoint::Tcp { host, port } => {
+                Socket::Tcp(connect_tcp(endpoint, host, *port, deadline)?)
+            }
             #[cfg(feature = "tls")]
-            Endpoint::Tls { host, port } => Socket::Tcp(connect_tcp(endpoint, host, *port, deadline)?),
+            Endpoint::Tls { host, port } => {
+                Socket::Tcp(connect_tcp(endpoint, host, *port, deadline)?)
+            }
             #[cfg(not(feature = "tls"))]
             Endpoint::Tls { .. } => {
                 return Err(Error::new(

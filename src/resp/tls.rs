@@ -10,7 +10,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 use super::address::Endpoint;
 use super::stream::TlsOptions;
@@ -40,8 +42,9 @@ impl Tls {
             )
         })?;
         let config = Arc::new(config(options)?);
-        let mut session = ClientConnection::new(config, name)
-            .map_err(|error| Error::new(ErrorKind::Usage, "TLS cannot be set up").with_source(error))?;
+        let mut session = ClientConnection::new(config, name).map_err(|error| {
+            Error::new(ErrorKind::Usage, "TLS cannot be set up").with_source(error)
+        })?;
         session.set_buffer_limit(Some(OUTGOING));
         Ok(Self {
             session,
@@ -73,7 +76,11 @@ impl Tls {
     }
 
     /// Takes plaintext and sends the records; counts plaintext. `WouldBlock` only if nothing was taken.
-    pub(super) fn write(&mut self, mut socket: impl Write, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn write(
+        &mut self,
+        mut socket: impl Write,
+        bufs: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
         let sent = self.send(&mut socket);
         let taken = match self.session.writer().write_vectored(bufs) {
             // Its buffer is full of records that the socket does not take.
@@ -90,7 +97,11 @@ impl Tls {
     }
 
     /// Reads plaintext; `Ok(0)` is the end, whether announced or not (the reply decoder knows if it came too early).
-    pub(super) fn read(&mut self, mut socket: impl Read + Write, buf: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(
+        &mut self,
+        mut socket: impl Read + Write,
+        buf: &mut [u8],
+    ) -> io::Result<usize> {
         loop {
             // First what waits to go: records that `write` left, answers to key updates. A full socket is waited for by
             // `wait`.
@@ -190,8 +201,11 @@ fn config(options: &TlsOptions) -> Result<ClientConfig> {
                 .with_source(error)
             })?;
             builder.with_client_auth_cert(chain, key).map_err(|error| {
-                Error::new(ErrorKind::Usage, "the client certificate and key cannot be used")
-                    .with_source(error)
+                Error::new(
+                    ErrorKind::Usage,
+                    "the client certificate and key cannot be used",
+                )
+                .with_source(error)
             })
         }
     }
@@ -227,7 +241,10 @@ fn roots_from(path: &Path) -> Result<RootCertStore> {
         roots.add(certificate).map_err(|error| {
             Error::new(
                 ErrorKind::Usage,
-                format!("{}: holds a certificate that cannot be a root", path.display()),
+                format!(
+                    "{}: holds a certificate that cannot be a root",
+                    path.display()
+                ),
             )
             .with_source(error)
         })?;
