@@ -6,6 +6,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod mapped;
 pub mod resp;
+pub mod snapshot;
 pub mod spool;
 pub mod units;
 pub mod wire;

@@ -24,7 +24,7 @@ pub enum Str<'data> {
 pub struct Lzf<'data> {
     /// The compressed bytes.
     pub compressed: &'data [u8],
-    /// The length that the file claims for the decompressed string; checked to be plausible.
+    /// The length that the file claims for the decompressed string.
     pub ulen: u64,
     /// Where the string's record begins in the input.
     pub offset: u64,
@@ -35,11 +35,11 @@ impl<'data> Str<'data> {
     /// [`Str::pieces`].
     pub const MAX_BUFFERED: u64 = 1 << 20;
 
-    /// Reads a string. Nothing is decompressed.
+    /// Reads a string. Nothing is decompressed, and what a compressed string claims is judged only when it is decoded: its
+    /// extent is sound whatever it claims, so such damage is local to the string.
     ///
     /// # Errors
-    /// `Corrupt` where the bytes end, the form is none that a server writes, or a compressed string claims more than its
-    /// bytes could make.
+    /// `Corrupt` where the bytes end or the form is none that a server writes.
     #[inline]
     pub fn read(cursor: &mut Cursor<'data>) -> Result<Self> {
         let start = *cursor;
@@ -62,9 +62,6 @@ impl<'data> Str<'data> {
                 let clen = length::read(cursor)?;
                 let ulen = length::read(cursor)?;
                 let compressed = cursor.take(clen)?;
-                if !lzf::plausible(clen, ulen) {
-                    return Err(implausible(start.place(), clen, ulen));
-                }
                 Ok(Str::Lzf(Lzf {
                     compressed,
                     ulen,
@@ -75,8 +72,7 @@ impl<'data> Str<'data> {
         }
     }
 
-    /// Moves over a string, as fast as its length can be found. The claim of a compressed string is not judged here: its
-    /// extent is sound whatever it claims.
+    /// Moves over a string, as fast as its length can be found.
     ///
     /// # Errors
     /// `Corrupt` where the bytes end or the form is none that a server writes.
@@ -218,6 +214,13 @@ impl<'data> Lzf<'data> {
     /// As [`Str::bytes`].
     pub fn bytes<'s>(&self, scratch: &'s mut Vec<u8>) -> Result<&'s [u8]> {
         scratch.clear();
+        if !lzf::plausible(self.compressed.len() as u64, self.ulen) {
+            return Err(implausible(
+                Place::at(self.offset),
+                self.compressed.len() as u64,
+                self.ulen,
+            ));
+        }
         let length = usize::try_from(self.ulen)
             .ok()
             .filter(|_| self.ulen <= Str::MAX_BUFFERED);

@@ -1,0 +1,76 @@
+//! Who wrote the file and when, from its aux fields (`rdbSaveInfoAuxFields`).
+
+use super::codes::Dialect;
+use super::header::Header;
+use crate::wire::Str;
+
+/// What the aux fields say. Every field may be missing, and none is a proof: they are written by the server, read by nobody.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Producer {
+    /// `redis`, `valkey`, `keydb` or `dragonfly`.
+    pub product: &'static str,
+    /// The version of that product.
+    pub version: Option<String>,
+    /// 32 or 64.
+    pub bits: Option<u64>,
+    /// When the file was written, seconds of Unix time.
+    pub ctime: Option<i64>,
+    /// Memory that the server used, in bytes.
+    pub used_mem: Option<u64>,
+    /// The file is the RDB part in front of AOF commands (4.0 to 6.2).
+    pub aof_preamble: bool,
+    /// The file is the base of a multi-part AOF (from 7.0).
+    pub aof_base: bool,
+    /// The replication id, where the server was part of a replication.
+    pub repl_id: Option<String>,
+    /// The offset in the replication stream.
+    pub repl_offset: Option<i64>,
+}
+
+impl Producer {
+    /// What the magic alone says.
+    #[must_use]
+    pub fn new(header: Header) -> Self {
+        Self {
+            product: if header.dialect == Dialect::Valkey {
+                "valkey"
+            } else {
+                "redis"
+            },
+            version: None,
+            bits: None,
+            ctime: None,
+            used_mem: None,
+            aof_preamble: false,
+            aof_base: false,
+            repl_id: None,
+            repl_offset: None,
+        }
+    }
+
+    /// Takes in one aux field; unknown ones are ignored, as by servers.
+    pub fn learn(&mut self, name: &Str<'_>, value: &Str<'_>) {
+        let name = name.preview(64);
+        let value = || String::from_utf8_lossy(&value.preview(128)).into_owned();
+        match name.as_slice() {
+            b"redis-ver" => self.version = self.version.take().or_else(|| Some(value())),
+            b"valkey-ver" => {
+                self.product = "valkey";
+                self.version = Some(value());
+            }
+            b"df-ver" => {
+                self.product = "dragonfly";
+                self.version = Some(value());
+            }
+            b"mvcc-tstamp" | b"keydb-subexpire-key" | b"repl-masters" => self.product = "keydb",
+            b"redis-bits" => self.bits = value().parse().ok(),
+            b"ctime" => self.ctime = value().parse().ok(),
+            b"used-mem" => self.used_mem = value().parse().ok(),
+            b"aof-preamble" => self.aof_preamble = value() == "1",
+            b"aof-base" => self.aof_base = value() == "1",
+            b"repl-id" => self.repl_id = Some(value()),
+            b"repl-offset" => self.repl_offset = value().parse().ok(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,910 @@
+//! The loop over opcodes (`rdbLoadRioWithLoadingCtx`), pulled one record at a time.
+
+use super::Options;
+use super::codes::{Dialect, ModuleId, Opcode, ValueType, Version};
+use super::entry::Entry;
+use super::extent;
+use super::header::Header;
+use super::template::{Template, Templates};
+use crate::error::{EntryContext, Error, Place, Result};
+use crate::wire::{Cursor, Str, crc64, length};
+
+/// One record of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Record<'data> {
+    /// A key.
+    Entry(Entry<'data>),
+    /// An aux field.
+    Aux {
+        /// Its name.
+        name: Str<'data>,
+        /// Its value.
+        value: Str<'data>,
+        /// Where its record begins.
+        offset: u64,
+    },
+    /// The following keys belong to database `db`.
+    SelectDb {
+        /// The database.
+        db: u64,
+    },
+    /// A hint of the writer; it may be wrong.
+    ResizeDb {
+        /// Keys in this database.
+        keys: u64,
+        /// Keys with expiry among them.
+        expires: u64,
+    },
+    /// A hint of a Redis cluster node; it may be wrong.
+    SlotInfo {
+        /// The slot of the following keys.
+        slot: u64,
+        /// Keys in the slot.
+        keys: u64,
+        /// Keys with expiry among them.
+        expires: u64,
+    },
+    /// A Valkey slot import job.
+    SlotImport {
+        /// The job's name.
+        job: Str<'data>,
+        /// How many slot ranges it has.
+        ranges: u64,
+    },
+    /// A function library.
+    Function(Function<'data>),
+    /// Data of a module that belongs to no key.
+    ModuleAux {
+        /// The module type.
+        module: ModuleId,
+        /// 1: loaded before the keys; 2: after.
+        when: u64,
+        /// Where the record begins.
+        offset: u64,
+        /// The whole record, its opcode included.
+        bytes: &'data [u8],
+    },
+    /// Field names that hashes share.
+    HashTemplate(Template<'data>),
+    /// A record that means nothing for a replay, such as Dragonfly's journal offset.
+    Other {
+        /// Its opcode.
+        opcode: Opcode,
+        /// Where the record begins.
+        offset: u64,
+    },
+    /// The end of the file. Always the last record.
+    End(End<'data>),
+}
+
+/// A function library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function<'data> {
+    /// As 7.0 and later write it: the complete source, beginning with `#!lua name=…`.
+    Source {
+        /// The source.
+        code: Str<'data>,
+        /// Where the record begins.
+        offset: u64,
+    },
+    /// As the release candidates of 7.0 wrote it. All 7.0 releases turn it into `#!<engine> name=<name>\n<code>`; later ones
+    /// refuse it.
+    PreGa {
+        /// The library's name.
+        name: Str<'data>,
+        /// The engine's name.
+        engine: Str<'data>,
+        /// What the library says of itself.
+        description: Option<Str<'data>>,
+        /// The source without its first line.
+        code: Str<'data>,
+        /// Where the record begins.
+        offset: u64,
+    },
+}
+
+/// What is known of the file's checksum at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChecksumState {
+    /// Files before version 5 have none.
+    None,
+    /// All zero: the writer had checksums switched off.
+    Disabled,
+    /// Computed, and equal to this one in the file.
+    Verified(u64),
+    /// The file has this one; it was not computed.
+    NotVerified(u64),
+}
+
+/// The end of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End<'data> {
+    /// Where the `EOF` opcode stands.
+    pub offset: u64,
+    /// The checksum behind it.
+    pub checksum: ChecksumState,
+    /// What stands behind the checksum: nothing, AOF commands, the mark of a diskless transfer, or garbage.
+    pub trailing: &'data [u8],
+}
+
+/// What stands in front of a key and belongs to it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Attributes<'data> {
+    offset: Option<u64>,
+    expire_at_ms: Option<i64>,
+    idle_seconds: Option<u64>,
+    lfu_freq: Option<u8>,
+    slot: Option<u64>,
+    key_meta: Option<&'data [u8]>,
+    df_flags: Option<u32>,
+}
+
+/// The records of a snapshot, in file order. Fused at the end and after an error.
+#[derive(Debug, Clone)]
+pub struct Records<'data> {
+    data: &'data [u8],
+    cursor: Cursor<'data>,
+    header: Header,
+    dialect: Dialect,
+    db: u64,
+    ordinal: u64,
+    pending: Attributes<'data>,
+    templates: Templates<'data>,
+    crc: Option<Crc>,
+    done: bool,
+}
+
+/// The checksum of all bytes before `upto`. It follows the scan closely, so that bytes are still in the cache.
+#[derive(Debug, Clone, Copy)]
+struct Crc {
+    value: u64,
+    upto: u64,
+}
+
+impl Crc {
+    /// How far the checksum may lag behind the scan, in bytes.
+    const LAG: u64 = 256 * 1024;
+
+    fn advance(&mut self, data: &[u8], to: u64) {
+        let (from, until) = (
+            usize::try_from(self.upto).unwrap_or(0),
+            usize::try_from(to).unwrap_or(0),
+        );
+        if let Some(bytes) = data.get(from..until) {
+            self.value = crc64::update(self.value, bytes);
+            self.upto = to;
+        }
+    }
+}
+
+impl<'data> Records<'data> {
+    pub(super) fn new(data: &'data [u8], header: Header, options: Options) -> Self {
+        let mut cursor = Cursor::new(data, 0);
+        if cursor.skip(Header::LENGTH).is_err() {
+            cursor.exhaust();
+        }
+        Self {
+            data,
+            cursor,
+            header,
+            dialect: header.dialect,
+            db: 0,
+            ordinal: 0,
+            pending: Attributes::default(),
+            templates: Templates::default(),
+            crc: options.verify_checksum.then_some(Crc { value: 0, upto: 0 }),
+            done: false,
+        }
+    }
+
+    /// Bytes from the start of the input to the next record: for progress.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.cursor.offset()
+    }
+
+    /// Whose meaning of the ambiguous numbers holds; an aux field can change it.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// How many entries were returned.
+    #[must_use]
+    pub fn entries_seen(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// The next record, `None` behind [`Record::End`] and after an error.
+    ///
+    /// # Errors
+    /// `Corrupt` where the bytes end, lie, or have another checksum than the file says (then all records were returned
+    /// before). `Unsupported` for numbers that are not proven. `Limit` for too many hash templates.
+    pub fn next_record(&mut self) -> Result<Option<Record<'data>>> {
+        if self.done {
+            return Ok(None);
+        }
+        match self.read_record() {
+            Ok(record) => {
+                if matches!(record, Record::End(_)) {
+                    self.done = true;
+                }
+                Ok(Some(record))
+            }
+            Err(error) => {
+                self.done = true;
+                Err(error)
+            }
+        }
+    }
+
+    #[inline]
+    fn read_record(&mut self) -> Result<Record<'data>> {
+        if let Some(crc) = &mut self.crc
+            && self.cursor.offset().saturating_sub(crc.upto) >= Crc::LAG
+        {
+            crc.advance(self.data, self.cursor.offset());
+        }
+        loop {
+            let offset = self.cursor.offset();
+            let number = self.cursor.u8().map_err(|_| self.ends_without_eof())?;
+            // Values first: nearly every record is one.
+            if number <= 100 {
+                return self
+                    .read_entry(ValueType(number), offset)
+                    .map(Record::Entry);
+            }
+            if self.read_attribute(Opcode(number), offset)? {
+                self.pending.offset.get_or_insert(offset);
+                continue;
+            }
+            return self.read_other(Opcode(number), offset);
+        }
+    }
+
+    #[inline]
+    fn read_entry(&mut self, value_type: ValueType, type_offset: u64) -> Result<Entry<'data>> {
+        let attributes = std::mem::take(&mut self.pending);
+        let key = match Str::read(&mut self.cursor) {
+            Ok(key) => key,
+            Err(error) => return Err(self.in_key(error, value_type, type_offset)),
+        };
+        let value_offset = self.cursor.offset();
+        let rest = self.cursor.rest();
+        let template = match extent::skip_value(
+            &mut self.cursor,
+            value_type,
+            self.dialect,
+            &self.templates,
+            Place::at(type_offset),
+        ) {
+            Ok(template) => template,
+            Err(error) => return Err(self.in_value(error, value_type, key)),
+        };
+        let used = rest.len().saturating_sub(self.cursor.rest().len());
+        let sub_expires = if self.cursor.peek() == Some(Opcode::AUX.0) {
+            self.read_sub_expires()?
+        } else {
+            &[]
+        };
+        let entry = Entry {
+            ordinal: self.ordinal,
+            offset: attributes.offset.unwrap_or(type_offset),
+            db: self.db,
+            dialect: self.dialect,
+            value_type,
+            key,
+            value: rest.get(..used).unwrap_or_default(),
+            value_offset,
+            expire_at_ms: attributes.expire_at_ms.filter(|at| *at != -1),
+            idle_seconds: attributes.idle_seconds,
+            lfu_freq: attributes.lfu_freq,
+            slot: attributes.slot,
+            key_meta: attributes.key_meta,
+            template,
+            sub_expires,
+            df_flags: attributes.df_flags,
+        };
+        self.ordinal = self.ordinal.saturating_add(1);
+        Ok(entry)
+    }
+
+    /// Reads an attribute of the next key; `false` where `opcode` is none.
+    fn read_attribute(&mut self, opcode: Opcode, offset: u64) -> Result<bool> {
+        let cursor = &mut self.cursor;
+        let mut read = || -> Result<bool> {
+            match opcode {
+                Opcode::EXPIRETIME_MS => {
+                    let at = cursor.i64_le()?;
+                    self.pending.expire_at_ms = Some(native_order(at, self.header.version));
+                }
+                Opcode::EXPIRETIME => {
+                    let seconds = i64::from(i32::from_le_bytes(cursor.array()?));
+                    // Servers hold −1 of either form for "none" (they compare after the multiplication only for 252).
+                    self.pending.expire_at_ms = Some(seconds.saturating_mul(1000));
+                }
+                Opcode::FREQ => self.pending.lfu_freq = Some(cursor.u8()?),
+                Opcode::IDLE => self.pending.idle_seconds = Some(length::read(cursor)?),
+                Opcode::ENTERPRISE_RAM_LRU => {
+                    length::read(cursor)?;
+                }
+                Opcode::ENTERPRISE_SLOT_NUM => self.pending.slot = Some(length::read(cursor)?),
+                Opcode::KEY_META if self.dialect == Dialect::Redis => {
+                    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                    skip_key_meta(cursor)?;
+                    let end = usize::try_from(cursor.offset()).unwrap_or(0);
+                    self.pending.key_meta = self.data.get(start..end);
+                }
+                Opcode::DF_MASK if self.dialect == Dialect::Dragonfly => {
+                    let flags = cursor.u32_le()?;
+                    if flags & 2 != 0 {
+                        cursor.skip(4)?;
+                    }
+                    self.pending.df_flags = Some(flags);
+                }
+                _ => return Ok(false),
+            }
+            Ok(true)
+        };
+        read().map_err(|error| in_opcode(error, opcode, self.dialect))
+    }
+
+    /// Everything that belongs to no key.
+    fn read_other(&mut self, opcode: Opcode, offset: u64) -> Result<Record<'data>> {
+        if opcode == Opcode::EOF {
+            return self.read_end(offset).map(Record::End);
+        }
+        let dialect = self.dialect;
+        self.read_opcode(opcode, offset)
+            .map_err(|error| in_opcode(error, opcode, dialect))
+    }
+
+    fn read_opcode(&mut self, opcode: Opcode, offset: u64) -> Result<Record<'data>> {
+        let start = self.cursor;
+        let cursor = &mut self.cursor;
+        Ok(match (opcode, self.dialect) {
+            (Opcode::SELECTDB, _) => {
+                self.db = length::read(cursor)?;
+                Record::SelectDb { db: self.db }
+            }
+            (Opcode::RESIZEDB, _) => Record::ResizeDb {
+                keys: length::read(cursor)?,
+                expires: length::read(cursor)?,
+            },
+            (Opcode::AUX, _) => {
+                let name = Str::read(cursor)?;
+                let value = Str::read(cursor)?;
+                if name.preview(8) == b"df-ver" {
+                    self.dialect = Dialect::Dragonfly;
+                }
+                Record::Aux {
+                    name,
+                    value,
+                    offset,
+                }
+            }
+            (Opcode::SLOT_INFO, _) => Record::SlotInfo {
+                slot: length::read(cursor)?,
+                keys: length::read(cursor)?,
+                expires: length::read(cursor)?,
+            },
+            (Opcode::SLOT_IMPORT, Dialect::Valkey) => {
+                let job = Str::read(cursor)?;
+                let ranges = length::read(cursor)?;
+                cursor.expect_room(ranges, 2, "slot ranges")?;
+                for _ in 0..ranges {
+                    length::read(cursor)?;
+                    length::read(cursor)?;
+                }
+                Record::SlotImport { job, ranges }
+            }
+            (Opcode::FUNCTION2, _) => Record::Function(Function::Source {
+                code: Str::read(cursor)?,
+                offset,
+            }),
+            (Opcode::FUNCTION_PRE_GA, _) => {
+                let name = Str::read(cursor)?;
+                let engine = Str::read(cursor)?;
+                let description = if length::read(cursor)? != 0 {
+                    Some(Str::read(cursor)?)
+                } else {
+                    None
+                };
+                Record::Function(Function::PreGa {
+                    name,
+                    engine,
+                    description,
+                    code: Str::read(cursor)?,
+                    offset,
+                })
+            }
+            (Opcode::MODULE_AUX, _) => {
+                let module = ModuleId(length::read(cursor)?);
+                let place = cursor.place();
+                let when_opcode = length::read(cursor)?;
+                if when_opcode != 2 {
+                    return Err(Error::corrupt(
+                        place,
+                        format!(
+                            "module aux data of {module} begins with opcode {when_opcode}, not with an unsigned integer"
+                        ),
+                    ));
+                }
+                let when = length::read(cursor)?;
+                extent::skip_module_opcodes(cursor)?;
+                let used = start
+                    .rest()
+                    .len()
+                    .saturating_sub(cursor.rest().len())
+                    .saturating_add(1);
+                let bytes = self
+                    .data
+                    .get(usize::try_from(offset).unwrap_or(usize::MAX)..)
+                    .and_then(|b| b.get(..used));
+                Record::ModuleAux {
+                    module,
+                    when,
+                    offset,
+                    bytes: bytes.unwrap_or_default(),
+                }
+            }
+            (Opcode::HASH_TEMPLATE, Dialect::Redis) => {
+                let template = Template::read(cursor)?;
+                self.templates.add(template, start)?;
+                Record::HashTemplate(template)
+            }
+            (Opcode::DF_FULLSYNC_END | Opcode::DF_JOURNAL_OFFSET, Dialect::Dragonfly) => {
+                cursor.skip(8)?;
+                Record::Other { opcode, offset }
+            }
+            (Opcode::DF_JOURNAL_BLOB, Dialect::Dragonfly) => {
+                length::read(cursor)?;
+                Str::skip(cursor)?;
+                Record::Other { opcode, offset }
+            }
+            (Opcode::DF_BLOB_END, Dialect::Dragonfly) => Record::Other { opcode, offset },
+            _ => return Err(self.unknown_opcode(opcode, offset)),
+        })
+    }
+
+    fn read_end(&mut self, offset: u64) -> Result<End<'data>> {
+        let state = if self.header.has_crc() {
+            let footer = self.cursor;
+            let stored = self
+                .cursor
+                .u64_le()
+                .map_err(|error| in_opcode(error, Opcode::EOF, self.dialect))?;
+            match &mut self.crc {
+                _ if stored == 0 => ChecksumState::Disabled,
+                Some(crc) => {
+                    crc.advance(self.data, footer.offset());
+                    if crc.value != stored {
+                        return Err(wrong_checksum(footer, crc.value, stored));
+                    }
+                    ChecksumState::Verified(stored)
+                }
+                None => ChecksumState::NotVerified(stored),
+            }
+        } else {
+            ChecksumState::None
+        };
+        let trailing = self.cursor.rest();
+        self.cursor.exhaust();
+        Ok(End {
+            offset,
+            checksum: state,
+            trailing,
+        })
+    }
+
+    /// KeyDB's sub-key expiries stand behind the key they belong to: pairs of aux fields.
+    fn read_sub_expires(&mut self) -> Result<&'data [u8]> {
+        let start = self.cursor;
+        let mut end = start;
+        loop {
+            let mut next = end;
+            if next.u8().ok() != Some(Opcode::AUX.0) {
+                break;
+            }
+            // Damage in this aux field is reported when it is read as a record of its own.
+            let Ok(name) = Str::read(&mut next) else {
+                break;
+            };
+            if !matches!(
+                name,
+                Str::Raw(b"keydb-subexpire-key" | b"keydb-subexpire-when")
+            ) || Str::skip(&mut next).is_err()
+            {
+                break;
+            }
+            end = next;
+        }
+        let used = start.rest().len().saturating_sub(end.rest().len());
+        self.cursor = end;
+        Ok(start.rest().get(..used).unwrap_or_default())
+    }
+
+    #[cold]
+    fn ends_without_eof(&self) -> Error {
+        Error::corrupt(
+            self.cursor.place(),
+            "the input ends here, without the EOF opcode: it was cut off",
+        )
+    }
+
+    #[cold]
+    fn unknown_opcode(&self, opcode: Opcode, offset: u64) -> Error {
+        let version = self.header.version;
+        let what = match (opcode.name(self.dialect), opcode, self.dialect) {
+            (_, Opcode::DF_ZSTD_BLOB | Opcode::DF_LZ4_BLOB, Dialect::Dragonfly) => format!(
+                "opcode {}: a compressed blob of Dragonfly, which is not read; save with --compression_mode=0 there",
+                opcode.0
+            ),
+            (Some(name), ..) => format!(
+                "opcode {} ({name}) in a file of version {version}: its layout is not proven",
+                opcode.0
+            ),
+            (None, ..) => format!(
+                "byte {} is no opcode and no type in a file of version {version}",
+                opcode.0
+            ),
+        };
+        Error::unsupported(Place::at(offset), what)
+    }
+
+    #[cold]
+    fn in_key(&self, error: Error, value_type: ValueType, type_offset: u64) -> Error {
+        let name = value_type.name(self.dialect);
+        if value_type.info(self.dialect).is_none() {
+            // What looks like a damaged key is more likely a number that is no type.
+            return Error::unsupported(
+                Place::at(type_offset),
+                format!(
+                    "value type {}: {}",
+                    value_type.0,
+                    value_type.why_unknown(self.dialect)
+                ),
+            );
+        }
+        error.with_hint(format!(
+            "while reading the name of entry {} (a {name}, db {})",
+            self.ordinal, self.db
+        ))
+    }
+
+    #[cold]
+    fn in_value(&self, error: Error, value_type: ValueType, key: Str<'data>) -> Error {
+        let error = error.or_entry(|| EntryContext {
+            db: self.db,
+            key: key.preview(EntryContext::KEY_SHOWN),
+            type_name: value_type.name(self.dialect),
+        });
+        if value_type.info(self.dialect).is_some() {
+            return error;
+        }
+        error.with_hint(format!("the file says RDB version {}", self.header.version))
+    }
+}
+
+impl<'data> Iterator for Records<'data> {
+    type Item = Result<Record<'data>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_record().transpose()
+    }
+}
+
+/// The keys of a snapshot, in file order. Fused at the end and after an error.
+#[derive(Debug, Clone)]
+pub struct Entries<'data>(pub(super) Records<'data>);
+
+impl<'data> Iterator for Entries<'data> {
+    type Item = Result<Entry<'data>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.0.next_record().transpose()? {
+                Ok(Record::Entry(entry)) => return Some(Ok(entry)),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Number of classes; for each 4 bytes, module opcodes, 0.
+fn skip_key_meta(cursor: &mut Cursor<'_>) -> Result<()> {
+    let place = cursor.place();
+    let classes = length::read(cursor)?;
+    if classes > 7 {
+        return Err(Error::corrupt(
+            place,
+            format!("{classes} classes of key metadata; 7 is the most"),
+        ));
+    }
+    for _ in 0..classes {
+        cursor.skip(4)?;
+        extent::skip_module_opcodes(cursor)?;
+    }
+    Ok(())
+}
+
+/// Before version 9 the writer's own byte order was used. Where little endian gives a time after the year 10000 and big endian
+/// a sane one, the writer was a big-endian machine.
+fn native_order(at: i64, version: Version) -> i64 {
+    const YEAR_10000_MS: i64 = 253_402_300_800_000;
+    let swapped = at.swap_bytes();
+    let absurd = !(-YEAR_10000_MS..YEAR_10000_MS).contains(&at);
+    if version < Version(9) && absurd && (1..YEAR_10000_MS).contains(&swapped) {
+        swapped
+    } else {
+        at
+    }
+}
+
+#[cold]
+fn in_opcode(error: Error, opcode: Opcode, dialect: Dialect) -> Error {
+    match opcode.name(dialect) {
+        Some(name) if error.hint().is_none() && error.kind() == crate::ErrorKind::Corrupt => {
+            error.with_hint(format!("while reading {name}"))
+        }
+        _ => error,
+    }
+}
+
+#[cold]
+fn wrong_checksum(footer: Cursor<'_>, computed: u64, stored: u64) -> Error {
+    Error::corrupt(
+        footer.place(),
+        format!("wrong checksum: the file says {stored:016x}, its bytes give {computed:016x}; something in it was changed"),
+    )
+    .with_hint("get the file again, or take another backup")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Snapshot;
+
+    fn file(version: &str, body: &[u8]) -> Vec<u8> {
+        let mut bytes = [version.as_bytes(), body, b"\xff"].concat();
+        bytes.extend(crc64::checksum(&bytes).to_le_bytes());
+        bytes
+    }
+
+    fn entries(bytes: &[u8]) -> Vec<Entry<'_>> {
+        Snapshot::parse(bytes)
+            .unwrap()
+            .entries()
+            .map(|e| e.unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn attributes_belong_to_the_next_key_only_in_any_order_and_across_records() {
+        let body = b"\xf9\x07\xfc\x01\0\0\0\0\0\0\0\xfc\x02\0\0\0\0\0\0\0\xfe\x03\xfa\x01a\x01b\xf8\x05\0\x01k\x01v\0\x01l\x01w";
+        let bytes = file("REDIS0011", body);
+        let e = entries(&bytes);
+        assert_eq!(
+            (e[0].lfu_freq, e[0].idle_seconds, e[0].expire_at_ms, e[0].db),
+            (Some(7), Some(5), Some(2), 3)
+        );
+        assert_eq!(e[0].offset, 9, "the record begins with its first attribute");
+        assert_eq!(
+            (e[1].lfu_freq, e[1].idle_seconds, e[1].expire_at_ms, e[1].db),
+            (None, None, None, 3)
+        );
+        assert_eq!(
+            (e[1].ordinal, e[1].value, e[1].end()),
+            (1, &b"\x01w"[..], bytes.len() as u64 - 9)
+        );
+    }
+
+    #[test]
+    fn expiries_of_both_forms() {
+        let seconds = file(
+            "REDIS0002",
+            &[&b"\xfd"[..], &(-5i32).to_le_bytes(), b"\0\x01k\x01v"].concat(),
+        );
+        assert_eq!(
+            entries(&seconds[..seconds.len() - 8])[0].expire_at_ms,
+            Some(-5000)
+        );
+        let none = file(
+            "REDIS0009",
+            &[&b"\xfc"[..], &[0xff; 8], b"\0\x01k\x01v"].concat(),
+        );
+        assert_eq!(entries(&none)[0].expire_at_ms, None, "-1 is none");
+        let zero = file("REDIS0009", b"\xfc\0\0\0\0\0\0\0\0\0\x01k\x01v");
+        assert_eq!(entries(&zero)[0].expire_at_ms, Some(0));
+        assert!(entries(&zero)[0].is_expired(1));
+        let sane = 1_700_000_000_000i64;
+        let swapped = [&b"\xfc"[..], &sane.to_be_bytes(), b"\0\x01k\x01v"].concat();
+        assert_eq!(
+            entries(&file("REDIS0008", &swapped))[0].expire_at_ms,
+            Some(sane),
+            "a big-endian writer"
+        );
+        assert_eq!(
+            entries(&file("REDIS0009", &swapped))[0].expire_at_ms,
+            Some(sane.swap_bytes())
+        );
+    }
+
+    #[test]
+    fn the_ambiguous_opcodes_go_by_dialect() {
+        let meta = b"\xf3\x01abcd\x02\x05\0\0\x01k\x01v";
+        let bytes = file("REDIS0013", meta);
+        assert_eq!(entries(&bytes)[0].key_meta, Some(&meta[..9]));
+        let import = [&b"\xf3\x04name\x01\x00\x05"[..], b"\0\x01k\x01v"].concat();
+        let bytes = file("VALKEY080", &import);
+        let records: Vec<_> = Snapshot::parse(&bytes)
+            .unwrap()
+            .records()
+            .map(|r| r.unwrap())
+            .collect();
+        assert!(matches!(records[0], Record::SlotImport { ranges: 1, .. }));
+        let df = file(
+            "REDIS0009",
+            b"\xfa\x06df-ver\x01x\xdc\x03\0\0\0\x09\0\0\0\0\x01k\x01v\xc8\0\0\0\0\0\0\0\0",
+        );
+        assert_eq!(
+            (entries(&df)[0].df_flags, entries(&df)[0].dialect),
+            (Some(3), Dialect::Dragonfly)
+        );
+        let blob = file("REDIS0009", b"\xfa\x06df-ver\x01x\xc9\x01x");
+        let error = Snapshot::parse(&blob)
+            .unwrap()
+            .records()
+            .find_map(Result::err)
+            .unwrap();
+        assert!(
+            error
+                .to_string()
+                .starts_with("offset 19 (0x13): opcode 201: a compressed blob of Dragonfly"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn sub_key_expiries_of_keydb_belong_to_the_key_before() {
+        let pair = b"\xfa\x13keydb-subexpire-key\x01m\xfa\x14keydb-subexpire-when\x03123";
+        let body = [
+            &b"\x02\x01s\x01\x01m"[..],
+            pair,
+            b"\xfa\x01a\x01b\0\x01k\x01v",
+        ]
+        .concat();
+        let bytes = file("REDIS0009", &body);
+        let e = entries(&bytes);
+        assert_eq!((e[0].sub_expires, e[1].sub_expires), (&pair[..], &[][..]));
+        assert_eq!(e[0].value, b"\x01\x01m");
+    }
+
+    #[test]
+    fn templates_are_found_by_references_of_both_forms() {
+        let body = b"\xf2\x05\x02\x01f\x01g\x20\x01k\x05\xc0\x01\xc0\x02\x1e\x01l\x0d\x0d\0\0\0\x03\0\x05\x01\x01\x01\x02\x01\xff";
+        let bytes = file("REDIS0015", body);
+        for e in entries(&bytes) {
+            assert_eq!(
+                (e.template.unwrap().fields, e.template.unwrap().names),
+                (2, &b"\x01f\x01g"[..])
+            );
+        }
+        for (bad, says) in [
+            (&b"\x20\x01k\x05\xc0\x01"[..], "refers to template 5"),
+            (b"\xf2\x05\x01\x01f\xf2\x05\x01\x01f", "defined twice"),
+            (b"\xf2\x05\x00", "has no fields"),
+        ] {
+            let bytes = file("REDIS0015", bad);
+            let error = Snapshot::parse(&bytes)
+                .unwrap()
+                .records()
+                .find_map(Result::err)
+                .unwrap();
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn checksum_right_wrong_absent_and_disabled() {
+        let mut bytes = file("REDIS0009", b"\0\x01k\x01v");
+        let state = |bytes: &[u8]| match Snapshot::parse(bytes).unwrap().records().last().unwrap() {
+            Ok(Record::End(end)) => Ok(end.checksum),
+            Ok(other) => panic!("{other:?} is not the end"),
+            Err(error) => Err(error.to_string()),
+        };
+        assert!(matches!(state(&bytes), Ok(ChecksumState::Verified(_))));
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        let error = state(&bytes).unwrap_err();
+        assert!(
+            error.starts_with("offset 15 (0xf): wrong checksum"),
+            "{error}"
+        );
+        let zero = [&bytes[..bytes.len() - 8], &[0; 8]].concat();
+        assert_eq!(state(&zero), Ok(ChecksumState::Disabled));
+        assert_eq!(state(b"REDIS0004\0\x01k\x01v\xff"), Ok(ChecksumState::None));
+        assert!(
+            state(&zero[..zero.len() - 1])
+                .unwrap_err()
+                .contains("while reading EOF")
+        );
+    }
+
+    #[test]
+    fn trailing_bytes_are_kept() {
+        let bytes = [&file("REDIS0009", b"")[..], b"*1\r\n"].concat();
+        let Some(Ok(Record::End(end))) = Snapshot::parse(&bytes).unwrap().records().last() else {
+            panic!("no end")
+        };
+        assert_eq!((end.offset, end.trailing), (9, &b"*1\r\n"[..]));
+    }
+
+    #[test]
+    fn every_cut_is_an_error_with_an_offset_and_the_iterator_is_fused() {
+        let bytes = file(
+            "REDIS0011",
+            b"\xfa\x01a\x01b\xfe\0\xfb\x01\0\xfc\x02\0\0\0\0\0\0\0\x04\x01h\x01\x01f\x01v",
+        );
+        for cut in 9..bytes.len() {
+            let mut records = Snapshot::parse(&bytes[..cut]).unwrap().records();
+            let error = records
+                .find_map(Result::err)
+                .unwrap_or_else(|| panic!("cut at {cut} was not seen"));
+            assert!(
+                error.place().is_some_and(|p| p.offset <= cut as u64),
+                "{error}"
+            );
+            assert!(records.next().is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_names_number_offset_and_version() {
+        for (number, says) in [
+            (
+                6u8,
+                "value type 6: a module value as only release candidates",
+            ),
+            (8, "value type 8: never used"),
+            (33, "value type 33: a number of Redis 8.12"),
+            (64, "value type 64: KeyDB's cron job"),
+            (99, "value type 99: unknown"),
+            (241, "opcode 241 (KEY_NOEVICT) in a file of version 11"),
+            (101, "opcode 101 (Redis Enterprise GCAS)"),
+            (
+                180,
+                "byte 180 is no opcode and no type in a file of version 11",
+            ),
+        ] {
+            let bytes = file("REDIS0011", &[number, 1, b'k', 1, b'v']);
+            let error = Snapshot::parse(&bytes)
+                .unwrap()
+                .records()
+                .find_map(Result::err)
+                .unwrap();
+            assert_eq!(error.kind(), crate::ErrorKind::Unsupported);
+            assert!(
+                error.to_string().starts_with("offset 9 (0x9): ")
+                    && error.to_string().contains(says),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_in_a_value_name_the_key() {
+        let bytes = file("REDIS0011", b"\xfe\x02\x01\x04list\x05\x01a");
+        let error = Snapshot::parse(&bytes)
+            .unwrap()
+            .records()
+            .find_map(Result::err)
+            .unwrap();
+        assert!(
+            error.to_string().ends_with("list \"list\" in db 2"),
+            "{error}"
+        );
+    }
+}
