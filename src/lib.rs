@@ -5,6 +5,8 @@
 pub mod error;
 pub mod fingerprint;
 pub mod mapped;
+pub mod outcome;
+pub mod payload;
 pub mod resp;
 pub mod snapshot;
 pub mod spool;
