@@ -7,6 +7,7 @@ pub mod fingerprint;
 pub mod mapped;
 pub mod outcome;
 pub mod payload;
+pub mod replay;
 pub mod resp;
 pub mod snapshot;
 pub mod spool;
