@@ -107,8 +107,7 @@ find_mirrors() {
     fi
   done < <(apt-get update --print-uris 2>/dev/null | sed -n "s|^'\(.*\)/dists/\([^']*\)/InRelease'.*|\1 \2|p" | sort -u)
   MAIN=${MAIN:-$guess}
-  [[ -n $MAIN ]] || MAIN=$(sed -n 's/^ *default_mirror \(http[^ ]*\).*/\1/p' /usr/share/debootstrap/scripts/{debian-common,sid} \
-    2>/dev/null | head -n 1)
+  [[ -n $MAIN ]] || MAIN=$(sed -n 's/^DEF_MIRROR="\(http[^"]*\)".*/\1/p' "$(PATH=$PATH:/usr/sbin command -v debootstrap)" 2>/dev/null | head -n 1 || true)
 }
 sources_for() { # WORLD -> "SITE SUITE" lines
   case $1 in
@@ -270,6 +269,9 @@ rc=0
 for n in "${names[@]}"; do
   if v=$(version_of "$n"); then printf '%-11s %s\n' "$n" "$v"; continue; fi
   why=${absent[$n]:-"is there, but does not start: try $DIR/$n/${n%%-*}-server --version"}
+  read -ra r <<<"$(recipe "$n")"
+  [[ -n ${absent[$n]:-} || ${r[0]} != whl || ${r[8]} = - || -e $DIR/.world/${r[8]}/loader ]] ||
+    why="needs a younger glibc than this host's, so its libc ${no_debian:-"could not be fetched (see above)"}"
   if is_optional "$n"; then say "$n is absent (optional): $why"; else say "$n IS MISSING: $why"; rc=1; fi
 done
 exit $rc
