@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# tests/all.sh [CARGO-TEST-ARGUMENT...]   get what the tests need, then run all of them.
+#
+# Gets real servers with tests/servers.sh (required and optional ones; RDBRIDGE_OLD=1: also 2.8, 3.0 and 3.2, which are
+# compiled). python3-pip and a C compiler are installed with apt if they are missing, with sudo if this is not root.
+# What is skipped (an absent optional server, an absent corpus) is said as it happens and once more at the end.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[[ ! -r $HOME/.cargo/env ]] || . "$HOME/.cargo/env"
+
+need=()
+command -v cc >/dev/null || need+=(gcc libc6-dev)
+python3 -m pip --version >/dev/null 2>&1 || need+=(python3-pip)
+command -v flock >/dev/null || need+=(util-linux)
+command -v prlimit >/dev/null || need+=(util-linux)
+[[ -z ${RDBRIDGE_OLD:-} ]] || command -v make >/dev/null || need+=(make)
+if [[ -r /etc/os-release ]] && grep -q '^ID=ubuntu' /etc/os-release && [[ ! -r /usr/share/keyrings/debian-archive-keyring.gpg ]]; then
+  need+=(debian-archive-keyring debootstrap)                 # tests/servers.sh says why
+fi
+if [[ ${#need[@]} -gt 0 ]]; then
+  echo "all: installing with apt-get: ${need[*]}"
+  sudo=(); [[ $(id -u) = 0 ]] || sudo=(sudo)
+  "${sudo[@]}" apt-get -qq update
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${need[@]}" >/dev/null
+fi
+
+echo "== servers"
+bash tests/servers.sh required optional ${RDBRIDGE_OLD:+old}
+
+log=$(mktemp); trap 'rm -f "$log"' EXIT
+run() { echo; echo "== $*"; "$@" 2>&1 | tee -a "$log"; }
+run cargo test --locked "$@"
+run cargo build --locked --no-default-features
+run cargo test --locked --no-default-features --lib
+
+echo
+if grep -q '^\*\*\*' "$log"; then echo "== said by the tests"; grep '^\*\*\*' "$log" | sort -u; fi
+echo "== all tests passed"
