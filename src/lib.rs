@@ -5,6 +5,9 @@
 pub mod error;
 pub mod fingerprint;
 pub mod mapped;
+pub mod outcome;
+pub mod payload;
+pub mod replay;
 pub mod resp;
 pub mod snapshot;
 pub mod spool;

@@ -1,0 +1,545 @@
+//! From an entry to its `RESTORE` command: what goes, in which form, and what does not go and why.
+//!
+//! Used by `load`, which sends the commands, and by `export --format restore`, which writes them. Nothing here does I/O.
+//!
+//! The rules, in the order in which they are asked:
+//! 1. A collection without elements is no key: servers skip it in a file and refuse it in `RESTORE`.
+//! 2. An expiry that is past at the run's instant follows [`ExpiredPolicy`]: a `RESTORE` with it would be answered OK, store
+//!    nothing, and with `REPLACE` delete what was there.
+//! 3. [`Terms`] say whether the destination takes the type, and with which footer version.
+//! 4. What would lose meaning (key metadata, KeyDB's member expiries) is refused, never left out.
+//! 5. A payload over the destination's limit is refused before it is sent.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::outcome::Outcome;
+use crate::payload::{NoPayload, Payload, payload_type};
+use crate::resp::Arg;
+use crate::snapshot::{Dialect, Entry, ModuleId, ValueType};
+use crate::wire::{Cursor, Str, length};
+
+/// What to do with keys whose time is past at the run's instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExpiredPolicy {
+    /// They are not sent, and counted. The default.
+    #[default]
+    Drop,
+    /// They are sent without an expiry.
+    Persist,
+    /// They are sent with this many milliseconds from the run's instant.
+    Ttl(i64),
+}
+
+/// Which database of the file goes to which database of the destination.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DbMap(BTreeMap<u64, u64>);
+
+impl DbMap {
+    /// A map from pairs of source and destination. Databases that are not named keep their number.
+    #[must_use]
+    pub fn new(pairs: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+
+    /// Where database `db` goes.
+    #[must_use]
+    pub fn get(&self, db: u64) -> u64 {
+        if self.0.is_empty() {
+            db
+        } else {
+            self.0.get(&db).copied().unwrap_or(db)
+        }
+    }
+}
+
+/// What the user wants to happen to each key.
+#[derive(Debug, Clone, Default)]
+pub struct Policies {
+    /// The run's one stated instant, milliseconds of Unix time.
+    pub now_ms: i64,
+    /// Keys whose time is past at that instant.
+    pub expired: ExpiredPolicy,
+    /// Overwrite keys that exist at the destination.
+    pub replace: bool,
+    /// Databases.
+    pub db_map: DbMap,
+}
+
+/// What the destination makes of one type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TypeTerms {
+    /// It takes payloads with this version in the footer.
+    Take(u16),
+    /// It does not take the type: why, and what would help.
+    Refuse(Cow<'static, str>),
+}
+
+/// What the destination takes, for every type that the dump holds.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    by_type: Vec<TypeTerms>,
+    modules: BTreeMap<ModuleId, TypeTerms>,
+    /// Key metadata of this footer version may stand at a payload's head.
+    pub key_meta: Option<u16>,
+    /// Bytes that one argument may have: `proto-max-bulk-len`.
+    pub max_bulk: u64,
+    /// `RESTORE` knows `REPLACE` (3.0).
+    pub knows_replace: bool,
+    /// `RESTORE` knows `ABSTTL`, `IDLETIME` and `FREQ` (5.0).
+    pub knows_absttl: bool,
+    /// The destination keeps LFU counters instead of an LRU clock.
+    pub lfu: bool,
+}
+
+impl Terms {
+    /// Terms that refuse every type with `reason` until [`Terms::set`] says otherwise.
+    #[must_use]
+    pub fn refusing(reason: &'static str) -> Self {
+        Self {
+            by_type: vec![TypeTerms::Refuse(Cow::Borrowed(reason)); 256],
+            modules: BTreeMap::new(),
+            key_meta: None,
+            max_bulk: 512 << 20,
+            knows_replace: true,
+            knows_absttl: true,
+            lfu: false,
+        }
+    }
+
+    /// Says what the destination makes of a type as it stands in the file.
+    pub fn set(&mut self, value_type: ValueType, terms: TypeTerms) {
+        if let Some(slot) = self.by_type.get_mut(usize::from(value_type.0)) {
+            *slot = terms;
+        }
+    }
+
+    /// Says what the destination makes of values of one module.
+    pub fn set_module(&mut self, module: ModuleId, terms: TypeTerms) {
+        self.modules.insert(module, terms);
+    }
+
+    /// What the destination makes of a type.
+    #[must_use]
+    pub fn get(&self, value_type: ValueType) -> Option<&TypeTerms> {
+        self.by_type.get(usize::from(value_type.0))
+    }
+
+    fn of(&self, entry: &Entry<'_>) -> Option<&TypeTerms> {
+        if entry.value_type == ValueType::MODULE_2
+            && let Ok(id) = length::read(&mut Cursor::new(entry.value, entry.value_offset))
+            && let Some(terms) = self.modules.get(&ModuleId(id))
+        {
+            return Some(terms);
+        }
+        self.get(entry.value_type)
+    }
+}
+
+/// What becomes of an entry before anything is sent.
+#[derive(Debug)]
+pub enum Decision<'data> {
+    /// This command carries it.
+    Send(Restore<'data>),
+    /// It is not sent: its outcome, and the reason in words where the outcome wants one.
+    Skip(Outcome, Cow<'static, str>),
+}
+
+/// A `RESTORE` command for one entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Restore<'data> {
+    /// The database to send it to.
+    pub db: u64,
+    /// The payload.
+    pub payload: Payload<'data>,
+    /// Absolute expiry, milliseconds of Unix time; past ones are never sent.
+    pub expire_at_ms: Option<i64>,
+    replace: bool,
+    absttl: bool,
+    access: Access,
+}
+
+/// Bookkeeping of accesses that goes with a key: never both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    None,
+    Idle(u64),
+    Freq(u8),
+}
+
+/// Decides about one entry.
+#[must_use]
+pub fn decide<'data>(entry: &Entry<'data>, terms: &Terms, policies: &Policies) -> Decision<'data> {
+    if is_empty_collection(entry) {
+        return Decision::Skip(Outcome::Empty, Cow::Borrowed(""));
+    }
+    let expire_at_ms = match entry.expire_at_ms {
+        // A server takes "at this very instant" for past, too.
+        Some(at) if at <= policies.now_ms => match policies.expired {
+            ExpiredPolicy::Drop => return Decision::Skip(Outcome::Expired, Cow::Borrowed("")),
+            ExpiredPolicy::Persist => None,
+            ExpiredPolicy::Ttl(ms) => Some(policies.now_ms.saturating_add(ms.max(1))),
+        },
+        at => at,
+    };
+    let refuse = |reason: Cow<'static, str>| Decision::Skip(Outcome::Refused, reason);
+    let mut version = match terms.of(entry) {
+        Some(TypeTerms::Take(version)) => *version,
+        Some(TypeTerms::Refuse(reason)) => return refuse(reason.clone()),
+        None => {
+            return refuse(Cow::Borrowed(
+                "the destination was not asked about this type",
+            ));
+        }
+    };
+    if entry.key_meta.is_some() {
+        let Some(needed) = terms.key_meta else {
+            return refuse(Cow::Borrowed(
+                "it carries key metadata (Redis 8.6 and later), which the destination does not take",
+            ));
+        };
+        version = version.max(needed);
+    }
+    if !entry.sub_expires.is_empty() {
+        return refuse(Cow::Borrowed(
+            "its members have expiries of their own (KeyDB), which no payload carries",
+        ));
+    }
+    if entry.dialect == Dialect::Dragonfly && entry.df_flags.is_some_and(|flags| flags & 2 != 0) {
+        return refuse(Cow::Borrowed(
+            "it carries memcache flags (Dragonfly), which no payload carries",
+        ));
+    }
+    let payload = match Payload::new(entry, version, terms.key_meta.is_some()) {
+        Ok(payload) => payload,
+        Err(NoPayload(reason)) => return refuse(Cow::Borrowed(reason)),
+    };
+    if payload.len() > terms.max_bulk {
+        return refuse(Cow::Owned(format!(
+            "its payload has {} bytes, the destination takes {} in one argument; \
+             raise proto-max-bulk-len there (and client-query-buffer-limit above it)",
+            payload.len(),
+            terms.max_bulk
+        )));
+    }
+    let access = match (entry.idle_seconds, entry.lfu_freq) {
+        _ if !terms.knows_absttl => Access::None,
+        (_, Some(freq)) if terms.lfu => Access::Freq(freq),
+        (Some(idle), _) => Access::Idle(idle),
+        (None, Some(freq)) => Access::Freq(freq),
+        (None, None) => Access::None,
+    };
+    Decision::Send(Restore {
+        db: policies.db_map.get(entry.db),
+        payload,
+        expire_at_ms,
+        replace: policies.replace,
+        absttl: terms.knows_absttl,
+        access,
+    })
+}
+
+/// The seconds that `IDLETIME` takes at most: the server multiplies them by 1,000 in 64 bits.
+const MOST_IDLE_SECONDS: u64 = i64::MAX as u64 / 1000;
+
+impl Restore<'_> {
+    /// Whether it overwrites.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        self.replace
+    }
+
+    /// Hands the command's arguments to `send`. `now_ms` is the time of sending: before 5.0 an expiry goes as what is left of
+    /// it then, at least 1 ms.
+    ///
+    /// # Errors
+    /// Those of `send`.
+    pub fn with_args<T>(
+        &self,
+        name: &str,
+        key: &[u8],
+        now_ms: i64,
+        send: impl FnOnce(&[Arg<'_>]) -> Result<T>,
+    ) -> Result<T> {
+        let (mut ttl, mut access) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let ttl = match self.expire_at_ms {
+            None => "0",
+            Some(at) if self.absttl => ttl.format(at),
+            Some(at) => ttl.format(at.saturating_sub(now_ms).max(1)),
+        };
+        let pieces = self.payload.pieces();
+        let none = Arg::Bytes(b"");
+        let mut args = [none; 8];
+        let mut count = 0;
+        let mut push = |arg| {
+            if let Some(slot) = args.get_mut(count) {
+                *slot = arg;
+                count += 1;
+            }
+        };
+        push(Arg::from(name));
+        push(Arg::Bytes(key));
+        push(Arg::from(ttl));
+        push(Arg::Pieces(&pieces));
+        if self.replace {
+            push(Arg::from("REPLACE"));
+        }
+        if self.absttl && self.expire_at_ms.is_some() {
+            push(Arg::from("ABSTTL"));
+        }
+        match self.access {
+            Access::None => {}
+            Access::Idle(seconds) => {
+                push(Arg::from("IDLETIME"));
+                push(Arg::from(access.format(seconds.min(MOST_IDLE_SECONDS))));
+            }
+            Access::Freq(freq) => {
+                push(Arg::from("FREQ"));
+                push(Arg::from(access.format(freq)));
+            }
+        }
+        send(args.get(..count).unwrap_or(&args))
+    }
+}
+
+/// Whether a value is a collection without elements, as far as its undecoded head tells.
+fn is_empty_collection(entry: &Entry<'_>) -> bool {
+    let mut cursor = Cursor::new(entry.value, entry.value_offset);
+    let mut count_is_zero = || length::read(&mut cursor).is_ok_and(|count| count == 0);
+    match (
+        payload_type(entry.value_type, entry.dialect).0,
+        entry.dialect,
+    ) {
+        (1..=5 | 14 | 18, _) | (22, _) | (23, Dialect::Valkey) | (31 | 32, Dialect::Dragonfly) => {
+            count_is_zero()
+        }
+        (24, Dialect::Redis) => entry.value.get(8) == Some(&0),
+        (16 | 17 | 20, Dialect::Redis | Dialect::Valkey) => {
+            blob_is(entry.value, |b| b.get(4..6) == Some(&[0, 0]))
+        }
+        (25, Dialect::Redis) => entry
+            .value
+            .get(8..)
+            .is_some_and(|v| blob_is(v, |b| b.get(4..6) == Some(&[0, 0]))),
+        (10 | 12 | 13, _) => blob_is(entry.value, |b| b.get(8..10) == Some(&[0, 0])),
+        (11, _) => blob_is(entry.value, |b| b.get(4..8) == Some(&[0; 4])),
+        (9, _) => blob_is(entry.value, |b| b == [0, 0xff]),
+        _ => false,
+    }
+}
+
+fn blob_is(value: &[u8], check: impl FnOnce(&[u8]) -> bool) -> bool {
+    matches!(Str::read(&mut Cursor::new(value, 0)), Ok(Str::Raw(blob)) if check(blob))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::pack;
+    use crate::snapshot::Snapshot;
+
+    fn terms() -> Terms {
+        let mut terms = Terms::refusing("not in this test");
+        terms.set(ValueType::STRING, TypeTerms::Take(6));
+        terms
+    }
+
+    fn policies(now_ms: i64) -> Policies {
+        Policies {
+            now_ms,
+            ..Policies::default()
+        }
+    }
+
+    fn entry<'d>(file: &'d [u8]) -> Entry<'d> {
+        Snapshot::parse(file)
+            .unwrap()
+            .entries()
+            .next()
+            .unwrap()
+            .unwrap()
+    }
+
+    fn words(restore: &Restore<'_>, now_ms: i64) -> Vec<String> {
+        let mut out = Vec::new();
+        restore
+            .with_args("RESTORE", b"k", now_ms, |args| {
+                pack::command(&mut out, args)
+            })
+            .unwrap();
+        let text = String::from_utf8_lossy(&out).into_owned();
+        let mut words: Vec<String> = text
+            .split("\r\n")
+            .skip(2)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
+        words.retain(|w| !w.contains('\u{fffd}') && w != "k" && !w.is_empty());
+        words
+    }
+
+    fn sent(file: &[u8], terms: &Terms, policies: &Policies) -> Vec<String> {
+        match decide(&entry(file), terms, policies) {
+            Decision::Send(restore) => words(&restore, policies.now_ms),
+            Decision::Skip(outcome, reason) => vec![format!("{outcome:?}"), reason.into_owned()],
+        }
+    }
+
+    fn with_expiry(at: i64) -> Vec<u8> {
+        [&b"REDIS0009\xfc"[..], &at.to_le_bytes(), b"\x00\x01k\x01v"].concat()
+    }
+
+    #[test]
+    fn expiry_is_absolute_where_the_server_can_else_relative_and_at_least_one() {
+        let p = policies(1000);
+        assert_eq!(
+            sent(b"REDIS0009\x00\x01k\x01v", &terms(), &p),
+            ["RESTORE", "0"]
+        );
+        assert_eq!(
+            sent(&with_expiry(5000), &terms(), &p),
+            ["RESTORE", "5000", "ABSTTL"]
+        );
+        let old = Terms {
+            knows_absttl: false,
+            ..terms()
+        };
+        assert_eq!(sent(&with_expiry(5000), &old, &p), ["RESTORE", "4000"]);
+        let file = with_expiry(5000);
+        let Decision::Send(restore) = decide(&entry(&file), &old, &p) else {
+            panic!("is sent")
+        };
+        assert_eq!(
+            words(&restore, 9000),
+            ["RESTORE", "1"],
+            "its time came on the way: never 0, which means forever"
+        );
+    }
+
+    #[test]
+    fn what_is_past_at_the_instant_follows_the_policy_and_is_never_sent_with_it() {
+        for at in [1000i64, 999, 0, -2, i64::MIN] {
+            let file = with_expiry(at);
+            let p = policies(1000);
+            assert_eq!(sent(&file, &terms(), &p)[0], "Expired", "{at}");
+            let persist = Policies {
+                expired: ExpiredPolicy::Persist,
+                ..p.clone()
+            };
+            assert_eq!(sent(&file, &terms(), &persist), ["RESTORE", "0"]);
+            let ttl = Policies {
+                expired: ExpiredPolicy::Ttl(60_000),
+                replace: true,
+                ..p
+            };
+            assert_eq!(
+                sent(&file, &terms(), &ttl),
+                ["RESTORE", "61000", "REPLACE", "ABSTTL"]
+            );
+        }
+        assert_eq!(
+            sent(&with_expiry(1001), &terms(), &policies(1000)),
+            ["RESTORE", "1001", "ABSTTL"]
+        );
+        assert_eq!(
+            sent(&with_expiry(-1), &terms(), &policies(1000)),
+            ["RESTORE", "0"],
+            "-1 is none"
+        );
+    }
+
+    #[test]
+    fn idle_or_freq_never_both_and_only_where_known() {
+        let both = b"REDIS0009\xf8\x07\xf9\x09\x00\x01k\x01v";
+        let p = policies(0);
+        assert_eq!(sent(both, &terms(), &p), ["RESTORE", "0", "IDLETIME", "7"]);
+        assert_eq!(
+            sent(
+                both,
+                &Terms {
+                    lfu: true,
+                    ..terms()
+                },
+                &p
+            ),
+            ["RESTORE", "0", "FREQ", "9"]
+        );
+        assert_eq!(
+            sent(
+                both,
+                &Terms {
+                    knows_absttl: false,
+                    ..terms()
+                },
+                &p
+            ),
+            ["RESTORE", "0"]
+        );
+        let freq = b"REDIS0009\xf9\xff\x00\x01k\x01v";
+        assert_eq!(sent(freq, &terms(), &p), ["RESTORE", "0", "FREQ", "255"]);
+        let huge = b"REDIS0009\xf8\x81\xff\xff\xff\xff\xff\xff\xff\xff\x00\x01k\x01v";
+        assert_eq!(
+            sent(huge, &terms(), &p),
+            ["RESTORE", "0", "IDLETIME", "9223372036854775"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_go_whole_is_refused_with_its_reason() {
+        let p = policies(0);
+        for (file, reason) in [
+            (&b"REDIS0011\x01\x01k\x01\x01a"[..], "not in this test"),
+            (b"REDIS0013\xf3\x00\x00\x01k\x01v", "key metadata"),
+            (b"REDIS0009\x00\x01k\x01v\xfa\x13keydb-subexpire-key\x01m\xfa\x14keydb-subexpire-when\x011", "members have expiries"),
+        ] {
+            let answer = sent(file, &terms(), &p);
+            assert_eq!(answer[0], "Refused");
+            assert!(answer[1].contains(reason), "{answer:?}");
+        }
+        let tight = Terms {
+            max_bulk: 12,
+            ..terms()
+        };
+        assert!(sent(b"REDIS0009\x00\x01k\x01v", &tight, &p)[1].contains("proto-max-bulk-len"));
+        assert_eq!(
+            sent(
+                b"REDIS0009\x00\x01k\x01v",
+                &Terms {
+                    max_bulk: 13,
+                    ..terms()
+                },
+                &p
+            ),
+            ["RESTORE", "0"]
+        );
+    }
+
+    #[test]
+    fn empty_collections_are_no_keys() {
+        let p = policies(0);
+        for body in [
+            &b"\x01\x01k\x00"[..],
+            b"\x12\x01k\x00",
+            b"\x10\x01k\x07\x07\0\0\0\0\0\xff",
+            b"\x0a\x01k\x0b\x0b\0\0\0\x0a\0\0\0\0\0\xff",
+            b"\x0b\x01k\x08\x02\0\0\0\0\0\0\0",
+            b"\x18\x01k\0\0\0\0\0\0\0\0\x00",
+        ] {
+            let file = [b"REDIS0012", body].concat();
+            assert_eq!(sent(&file, &terms(), &p)[0], "Empty", "{body:?}");
+        }
+        let stream = b"REDIS0011\x0f\x01k\x00\x00\x00\x00\x00";
+        assert_eq!(
+            sent(stream, &terms(), &p)[0],
+            "Refused",
+            "an empty stream is a value"
+        );
+    }
+
+    #[test]
+    fn databases_are_mapped() {
+        let map = DbMap::new([(3, 0)]);
+        assert_eq!((map.get(3), map.get(1)), (0, 1));
+    }
+}
