@@ -375,8 +375,11 @@ mod tests {
         let bomb = [
             0xc3, 1, 0x81, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0,
         ];
-        let error = Str::read(&mut Cursor::new(&bomb, 0)).unwrap_err();
+        let claims = Str::read(&mut Cursor::new(&bomb, 0)).unwrap();
+        let mut scratch = Vec::new();
+        let error = claims.bytes(&mut scratch).unwrap_err();
         assert!(error.to_string().contains("more than LZF can"), "{error}");
+        assert_eq!(scratch.capacity(), 0);
         assert!(
             Str::skip(&mut Cursor::new(&bomb, 0)).is_ok(),
             "its extent is known"
