@@ -11,6 +11,7 @@ pub mod replay;
 pub mod resp;
 pub mod snapshot;
 pub mod spool;
+pub mod survey;
 pub mod units;
 pub mod wire;
 

@@ -1,0 +1,213 @@
+//! What a dump holds, as far as a destination must know it before the first write: one fold over the records.
+//!
+//! Flat memory: databases, modules and functions are counted apart up to a bound, and a file that goes over it is refused by
+//! name, since no server makes such a file.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::payload::payload_type;
+use crate::snapshot::{
+    ChecksumState, Dialect, End, Entry, Function, ModuleId, Producer, Record, ValueType,
+};
+use crate::wire::{Cursor, length};
+
+const DIALECTS: [Dialect; 3] = [Dialect::Redis, Dialect::Valkey, Dialect::Dragonfly];
+
+/// The most databases, modules or functions that one dump may hold.
+const MOST: usize = 1 << 16;
+
+/// Everything that a destination must be asked about.
+#[derive(Debug, Clone)]
+pub struct Survey<'data> {
+    /// Entries of the file.
+    pub entries: u64,
+    /// Entries that the selection admits.
+    pub selected: u64,
+    /// Selected entries by database.
+    pub dbs: BTreeMap<u64, u64>,
+    /// Selected entries by dialect and type byte.
+    types: Box<[[u64; 256]; DIALECTS.len()]>,
+    /// Selected values of modules, by module.
+    pub modules: BTreeMap<ModuleId, u64>,
+    /// Selected entries with key metadata.
+    pub with_key_meta: u64,
+    /// Selected entries with an idle time.
+    pub with_idle: u64,
+    /// Selected entries with an LFU counter.
+    pub with_freq: u64,
+    /// Selected entries with an expiry.
+    pub with_expiry: u64,
+    /// Selected entries whose time is past at the instant.
+    pub expired: u64,
+    /// Bytes of the selected values, as they stand in the file.
+    pub value_bytes: u64,
+    /// Bytes of the largest selected value.
+    pub largest_value: u64,
+    /// The first selected key with its database: a name that the user's rights cover.
+    pub sample: Option<(u64, Vec<u8>)>,
+    /// Function libraries.
+    pub functions: Vec<Function<'data>>,
+    /// Module data that belongs to no key, by module.
+    pub module_aux: BTreeMap<ModuleId, u64>,
+    /// Cached Lua scripts (aux `lua`).
+    pub scripts: u64,
+    /// Who wrote the file.
+    pub producer: Producer,
+    /// The end of the file, once it was reached.
+    pub end: Option<End<'data>>,
+}
+
+impl<'data> Survey<'data> {
+    /// An empty survey of a file that `producer` (what its header says so far) wrote.
+    #[must_use]
+    pub fn new(producer: Producer) -> Self {
+        Self {
+            entries: 0,
+            selected: 0,
+            dbs: BTreeMap::new(),
+            types: Box::new([[0; 256]; DIALECTS.len()]),
+            modules: BTreeMap::new(),
+            with_key_meta: 0,
+            with_idle: 0,
+            with_freq: 0,
+            with_expiry: 0,
+            expired: 0,
+            value_bytes: 0,
+            largest_value: 0,
+            sample: None,
+            functions: Vec::new(),
+            module_aux: BTreeMap::new(),
+            scripts: 0,
+            producer,
+            end: None,
+        }
+    }
+
+    /// Takes in a record that is no entry; entries go to [`Survey::add`].
+    ///
+    /// # Errors
+    /// `Limit` for more modules or functions than any server has.
+    pub fn learn(&mut self, record: &Record<'data>) -> Result<()> {
+        match record {
+            Record::Aux { name, value, .. } => {
+                if name.preview(4) == b"lua" {
+                    self.scripts = self.scripts.saturating_add(1);
+                }
+                self.producer.learn(name, value);
+            }
+            Record::Function(function) => {
+                bound(self.functions.len(), "function libraries")?;
+                self.functions.push(*function);
+            }
+            Record::ModuleAux { module, .. } => {
+                bound(self.module_aux.len(), "modules")?;
+                let count = self.module_aux.entry(*module).or_default();
+                *count = count.saturating_add(1);
+            }
+            Record::End(end) => self.end = Some(*end),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes in an entry; `selected` is the selection's answer, `now_ms` the run's instant.
+    ///
+    /// # Errors
+    /// `Limit` for more databases or modules than any server has. `Corrupt` where a module's id cannot be read.
+    pub fn add(&mut self, entry: &Entry<'data>, selected: bool, now_ms: i64) -> Result<()> {
+        self.entries = self.entries.saturating_add(1);
+        if !selected {
+            return Ok(());
+        }
+        self.selected = self.selected.saturating_add(1);
+        match self.dbs.get_mut(&entry.db) {
+            Some(count) => *count = count.saturating_add(1),
+            None => {
+                bound(self.dbs.len(), "databases")?;
+                self.dbs.insert(entry.db, 1);
+            }
+        }
+        let by_type = DIALECTS
+            .iter()
+            .zip(self.types.iter_mut())
+            .find(|(dialect, _)| **dialect == entry.dialect);
+        if let Some(count) =
+            by_type.and_then(|(_, types)| types.get_mut(usize::from(entry.value_type.0)))
+        {
+            *count = count.saturating_add(1);
+        }
+        if entry.value_type == ValueType::MODULE_2 {
+            let id = ModuleId(length::read(&mut Cursor::new(
+                entry.value,
+                entry.value_offset,
+            ))?);
+            bound(self.modules.len(), "modules")?;
+            let count = self.modules.entry(id).or_default();
+            *count = count.saturating_add(1);
+        }
+        let size = entry.value.len() as u64;
+        self.value_bytes = self.value_bytes.saturating_add(size);
+        self.largest_value = self.largest_value.max(size);
+        for (count, present) in [
+            (&mut self.with_key_meta, entry.key_meta.is_some()),
+            (&mut self.with_idle, entry.idle_seconds.is_some()),
+            (&mut self.with_freq, entry.lfu_freq.is_some()),
+            (&mut self.with_expiry, entry.expire_at_ms.is_some()),
+            (&mut self.expired, entry.is_expired(now_ms)),
+        ] {
+            *count = count.saturating_add(u64::from(present));
+        }
+        if self.sample.is_none() {
+            self.sample = Some((entry.db, entry.key.preview(1024)));
+        }
+        Ok(())
+    }
+
+    /// Selected entries by type, as the file names it; types without entries are left out.
+    pub fn types(&self) -> impl Iterator<Item = (Dialect, ValueType, u64)> + '_ {
+        DIALECTS
+            .into_iter()
+            .zip(self.types.iter())
+            .flat_map(|(dialect, counts)| {
+                (0..=u8::MAX)
+                    .zip(counts)
+                    .filter(|(_, count)| **count > 0)
+                    .map(move |(number, count)| (dialect, ValueType(number), *count))
+            })
+    }
+
+    /// The types that payloads of the selected entries carry, without repetition.
+    #[must_use]
+    pub fn payload_types(&self) -> Vec<(Dialect, ValueType)> {
+        let mut types: Vec<_> = self
+            .types()
+            .map(|(dialect, value_type, _)| (dialect, payload_type(value_type, dialect)))
+            .collect();
+        types.sort_by_key(|(dialect, value_type)| (*dialect as u8, *value_type));
+        types.dedup();
+        types
+    }
+
+    /// Whether the file has a checksum that was verified. A file without one can be damaged without anybody seeing it.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        matches!(
+            self.end,
+            Some(End {
+                checksum: ChecksumState::Verified(_),
+                ..
+            })
+        )
+    }
+}
+
+fn bound(have: usize, what: &str) -> Result<()> {
+    if have < MOST {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Limit,
+        format!("more than {MOST} {what} in one dump: no server makes such a file"),
+    ))
+}
