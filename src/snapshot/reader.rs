@@ -631,12 +631,14 @@ fn skip_key_meta(cursor: &mut Cursor<'_>) -> Result<()> {
 }
 
 /// Before version 9 the writer's own byte order was used. Where little endian gives a time after the year 10000 and big endian
-/// a sane one, the writer was a big-endian machine.
+/// one that a Redis can have meant, the writer was a big-endian machine. The lower bound matters: 2^53, which a program may
+/// well set, is 8,192 ms after 1970 when swapped, and would make a living key a dead one.
 fn native_order(at: i64, version: Version) -> i64 {
+    const YEAR_2009_MS: i64 = 1_230_768_000_000; // the first Redis
     const YEAR_10000_MS: i64 = 253_402_300_800_000;
     let swapped = at.swap_bytes();
     let absurd = !(-YEAR_10000_MS..YEAR_10000_MS).contains(&at);
-    if version < Version(9) && absurd && (1..YEAR_10000_MS).contains(&swapped) {
+    if version < Version(9) && absurd && (YEAR_2009_MS..YEAR_10000_MS).contains(&swapped) {
         swapped
     } else {
         at
@@ -729,6 +731,15 @@ mod tests {
         assert_eq!(
             entries(&file("REDIS0009", &swapped))[0].expire_at_ms,
             Some(sane.swap_bytes())
+        );
+        let far = file(
+            "REDIS0006",
+            &[&b"\xfc"[..], &(1i64 << 53).to_le_bytes(), b"\0\x01k\x01v"].concat(),
+        );
+        assert_eq!(
+            entries(&far)[0].expire_at_ms,
+            Some(1 << 53),
+            "far away, and nobody's swapped 1970"
         );
     }
 
