@@ -4,3 +4,6 @@ mod support;
 
 // Arrows point down only.
 mod layering;
+
+// The samples that real servers wrote.
+mod testdata;

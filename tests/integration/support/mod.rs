@@ -1,6 +1,7 @@
 //! What the integration tests share.
 
 pub(crate) mod dump;
+pub(crate) mod expected;
 pub(crate) mod server;
 
 use std::io::Write as _;
