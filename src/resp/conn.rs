@@ -292,6 +292,12 @@ impl Connection {
         (self.marks_tried && self.marks.kind() != MarkKind::None).then_some(&mut self.marks)
     }
 
+    /// The marks of this connection, to judge replies by.
+    #[must_use]
+    pub fn marks_sent(&self) -> &Marks {
+        &self.marks
+    }
+
     /// What replies may be at most.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -527,7 +533,8 @@ impl Connection {
 
     // ---- requests ----
 
-    fn begin_request(&mut self) -> Result<()> {
+    /// Nothing is under way: takes the reply that was handed out last off the inbox, and starts the time-out anew.
+    pub(super) fn begin_request(&mut self) -> Result<()> {
         self.still_open()?;
         let handed_out = std::mem::take(&mut self.handed_out);
         self.consume(handed_out);

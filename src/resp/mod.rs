@@ -22,6 +22,7 @@
 //! - [`reply`]: bytes to replies, incremental and borrowed; runs of `+OK` counted first.
 //! - [`mark`]: replies that prove their place.
 //! - [`conn`]: login, requests, the two-way step; [`redis::ConnectionLike`].
+//! - [`pipeline`]: many commands under way, each reply tied to its command.
 //!
 //! RESP2 only. Nothing here retries: a connection that failed is over, and who holds the [`Connector`] makes a new one.
 #![cfg_attr(
@@ -40,6 +41,7 @@ pub mod address;
 pub mod conn;
 pub mod mark;
 pub mod pack;
+pub mod pipeline;
 pub mod reply;
 mod secret;
 pub mod stream;
@@ -52,6 +54,7 @@ mod tests;
 pub use address::{Address, Endpoint};
 pub use conn::{Connection, Connector, End};
 pub use pack::Arg;
+pub use pipeline::{Answer, Pipeline, Sink, WindowOptions};
 pub use reply::Reply;
 pub use secret::{Secret, SecretSource};
 pub use stream::{StreamOptions, TlsOptions};

@@ -38,6 +38,8 @@ pub struct Entry<'data> {
     pub value: &'data [u8],
     /// Where `value` begins, in bytes from the start of the input.
     pub value_offset: u64,
+    /// Where the type byte stands, in bytes from the start of the input; the key's string begins one byte behind it.
+    pub type_offset: u64,
     /// Absolute expiry in milliseconds of Unix time. `None` where there is none, and for −1, which servers load as none. Zero
     /// and negative times are in the past.
     pub expire_at_ms: Option<i64>,

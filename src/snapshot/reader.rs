@@ -297,6 +297,7 @@ impl<'data> Records<'data> {
             key,
             value: rest.get(..used).unwrap_or_default(),
             value_offset,
+            type_offset,
             expire_at_ms: attributes.expire_at_ms.filter(|at| *at != -1),
             idle_seconds: attributes.idle_seconds,
             lfu_freq: attributes.lfu_freq,

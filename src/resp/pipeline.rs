@@ -1,0 +1,642 @@
+//! Many commands under way on one connection, each reply tied to its command.
+//!
+//! One thread writes and reads: the socket never blocks, so the next batch goes out while replies of the last one come in,
+//! and neither side can wait for the other for ever.
+//!
+//! - **Tickets.** Each command carries a ticket of the caller's; it comes back with the reply, in the order of sending.
+//!   When the connection dies, [`Pipeline::unanswered`] gives the rest, and says of each whether any byte of it was sent.
+//! - **The window** bounds commands and bytes that are under way. It starts small and doubles while the rate grows with it:
+//!   a server 80 ms away needs tens of thousands of commands under way, one next door a few hundred.
+//! - **Marks.** Every [`MARK_EVERY`] commands, and at the end, a mark proves that no reply was dropped, doubled or moved
+//!   across it (see [`super::mark`]).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::conn::Connection;
+use super::pack::{self, Arg, Out};
+use super::reply::{Reply, Scanned, count_ok_run};
+use crate::error::Result;
+
+/// Commands between two marks.
+pub const MARK_EVERY: u32 = 512;
+
+/// Bytes that are gathered before they are handed to the socket.
+const BATCH: usize = 64 * 1024;
+
+/// What the server said to a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer<'r> {
+    /// `+OK`.
+    Ok,
+    /// Anything else.
+    Other(Reply<'r>),
+}
+
+impl<'r> Answer<'r> {
+    /// The answer as a reply.
+    #[must_use]
+    pub fn reply(self) -> Reply<'r> {
+        match self {
+            Answer::Ok => Reply::Simple(b"OK"),
+            Answer::Other(reply) => reply,
+        }
+    }
+}
+
+/// Takes each answer, in the order of sending. An error stops the pipeline.
+pub trait Sink<T> {
+    /// The command of `ticket` was answered.
+    ///
+    /// # Errors
+    /// Whatever makes it useless to go on.
+    fn answered(&mut self, ticket: T, answer: Answer<'_>) -> Result<()>;
+}
+
+impl<T, F: FnMut(T, Answer<'_>) -> Result<()>> Sink<T> for F {
+    fn answered(&mut self, ticket: T, answer: Answer<'_>) -> Result<()> {
+        self(ticket, answer)
+    }
+}
+
+/// How much may be under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowOptions {
+    /// Commands at the start.
+    pub commands: usize,
+    /// Bytes at the start.
+    pub bytes: u64,
+    /// Commands at the most: a ticket of each is held in memory.
+    pub most_commands: usize,
+    /// Bytes at the most. Servers cut a client whose unread input passes `client-query-buffer-limit`, 1 GiB by default.
+    pub most_bytes: u64,
+}
+
+impl Default for WindowOptions {
+    fn default() -> Self {
+        Self {
+            commands: 512,
+            bytes: 1 << 20,
+            most_commands: 32 * 1024,
+            most_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A connection with many commands under way.
+#[derive(Debug)]
+pub struct Pipeline<T> {
+    connection: Connection,
+    /// Bytes that wait for the socket, from `sent` on.
+    out: Vec<u8>,
+    sent: usize,
+    /// Bytes of the stream before `out`.
+    stream_before_out: u64,
+    slots: VecDeque<Slot<T>>,
+    under_way: u64,
+    window: Window,
+    since_mark: u32,
+    marks: bool,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    due: Due<T>,
+    /// Where its command begins in the stream, and its bytes.
+    begin: u64,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+enum Due<T> {
+    Command(T),
+    Mark(u64),
+}
+
+impl<T> Pipeline<T> {
+    /// Takes over a connection that has nothing under way.
+    ///
+    /// # Errors
+    /// Those of [`Connection::prove`], which finds out what marks the server answers.
+    pub fn new(mut connection: Connection, options: WindowOptions) -> Result<Self> {
+        let marks = connection.prove()?;
+        Ok(Self {
+            connection,
+            out: Vec::with_capacity(BATCH),
+            sent: 0,
+            stream_before_out: 0,
+            slots: VecDeque::new(),
+            under_way: 0,
+            window: Window::new(options),
+            since_mark: 0,
+            marks,
+        })
+    }
+
+    /// Whether the server answers marks, so that replies prove their places.
+    #[must_use]
+    pub fn proves_places(&self) -> bool {
+        self.marks
+    }
+
+    /// Commands that may be under way now.
+    #[must_use]
+    pub fn window_commands(&self) -> usize {
+        self.window.commands
+    }
+
+    /// The database that commands go to.
+    #[must_use]
+    pub fn db(&self) -> u64 {
+        self.connection.db()
+    }
+
+    /// Sends a command, when the window has room for it. Replies to earlier ones go to `sink` meanwhile.
+    ///
+    /// # Errors
+    /// The connection is over, or `sink` said stop. The ticket is among the unanswered ones then.
+    pub fn push(&mut self, ticket: T, args: &[Arg<'_>], sink: &mut impl Sink<T>) -> Result<()> {
+        let bytes = pack::packed_len(args) as u64;
+        if self.slots.is_empty()
+            && self.waiting() == 0
+            && let Err(error) = self.connection.begin_request()
+        {
+            self.hold(ticket, self.stream_end(), bytes);
+            return Err(error);
+        }
+        while self.slots.len() >= self.window.commands
+            || !self.slots.is_empty() && self.under_way.saturating_add(bytes) > self.window.bytes
+        {
+            self.window.was_full = true;
+            if let Err(error) = self.pump(true, sink) {
+                self.hold(ticket, self.stream_end(), bytes);
+                return Err(error);
+            }
+        }
+        let begin = self.stream_end();
+        let written = pack::command(
+            &mut Writer {
+                pipeline: self,
+                sink,
+            },
+            args,
+        );
+        self.hold(ticket, begin, bytes);
+        written?;
+        self.since_mark = self.since_mark.saturating_add(1);
+        if self.since_mark >= MARK_EVERY {
+            self.mark()?;
+        }
+        while self.waiting() >= BATCH {
+            self.pump(true, sink)?;
+        }
+        Ok(())
+    }
+
+    /// Sends everything and waits for all replies; a last mark proves that they were all.
+    ///
+    /// # Errors
+    /// As [`Pipeline::push`].
+    pub fn drain(&mut self, sink: &mut impl Sink<T>) -> Result<()> {
+        if self.since_mark > 0 {
+            self.mark()?;
+        }
+        while self.waiting() > 0 || !self.slots.is_empty() {
+            self.pump(true, sink)?;
+        }
+        Ok(())
+    }
+
+    /// Switches the database: everything under way is answered first, since what is sent behind a refused `SELECT` would
+    /// land in the wrong one.
+    ///
+    /// # Errors
+    /// As [`Pipeline::drain`] and [`Connection::select`].
+    pub fn select(&mut self, db: u64, sink: &mut impl Sink<T>) -> Result<()> {
+        if db == self.connection.db() {
+            return Ok(());
+        }
+        self.drain(sink)?;
+        self.connection.select(db)
+    }
+
+    /// Commands whose replies are due.
+    #[must_use]
+    pub fn due(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The connection, for requests of one command: only with nothing under way.
+    ///
+    /// # Errors
+    /// As [`Pipeline::drain`].
+    pub fn idle_connection(&mut self, sink: &mut impl Sink<T>) -> Result<&mut Connection> {
+        self.drain(sink)?;
+        Ok(&mut self.connection)
+    }
+
+    /// The tickets whose replies never came, in the order of sending. With each: whether any byte of its command was handed
+    /// to the network. If not, the destination cannot have executed it; if so, nobody knows.
+    pub fn unanswered(self) -> impl Iterator<Item = (T, bool)> {
+        let handed = self.stream_before_out.saturating_add(self.sent as u64);
+        self.slots
+            .into_iter()
+            .filter_map(move |slot| match slot.due {
+                Due::Command(ticket) => Some((ticket, slot.begin < handed)),
+                Due::Mark(_) => None,
+            })
+    }
+
+    /// Bytes of the stream so far, with what still waits for the socket.
+    fn stream_end(&self) -> u64 {
+        self.stream_before_out.saturating_add(self.out.len() as u64)
+    }
+
+    fn waiting(&self) -> usize {
+        self.out.len().saturating_sub(self.sent)
+    }
+
+    fn hold(&mut self, ticket: T, begin: u64, bytes: u64) {
+        self.slots.push_back(Slot {
+            due: Due::Command(ticket),
+            begin,
+            bytes,
+        });
+        self.under_way = self.under_way.saturating_add(bytes);
+    }
+
+    fn mark(&mut self) -> Result<()> {
+        self.since_mark = 0;
+        let begin = self.stream_end();
+        if let Some(marks) = self.connection.marks() {
+            let number = marks.send(&mut self.out)?;
+            let bytes = self.stream_end().saturating_sub(begin);
+            self.slots.push_back(Slot {
+                due: Due::Mark(number),
+                begin,
+                bytes,
+            });
+            self.under_way = self.under_way.saturating_add(bytes);
+        }
+        Ok(())
+    }
+
+    /// One step of both directions.
+    fn pump(&mut self, wait: bool, sink: &mut impl Sink<T>) -> Result<()> {
+        self.step(&[], wait, sink).map(|_| ())
+    }
+
+    /// Writes what waits and then of `large`, takes in what came. Gives how many bytes of `large` were written.
+    fn step(&mut self, large: &[u8], wait: bool, sink: &mut impl Sink<T>) -> Result<usize> {
+        let waiting = self.out.get(self.sent..).unwrap_or_default();
+        let behind = waiting.len();
+        let written = self.connection.exchange([waiting, large], wait)?;
+        let of_out = written.min(behind);
+        self.sent = self.sent.saturating_add(of_out);
+        if self.sent == self.out.len() {
+            self.stream_before_out = self.stream_before_out.saturating_add(self.out.len() as u64);
+            self.out.clear();
+            self.sent = 0;
+        }
+        let of_large = written.saturating_sub(of_out);
+        self.stream_before_out = self.stream_before_out.saturating_add(of_large as u64);
+        self.take_replies(sink)?;
+        Ok(of_large)
+    }
+
+    fn take_replies(&mut self, sink: &mut impl Sink<T>) -> Result<()> {
+        loop {
+            let run = count_ok_run(self.connection.received());
+            if run > 0 {
+                let mut taken = 0usize;
+                while taken < run {
+                    match self.slots.front() {
+                        Some(Slot {
+                            due: Due::Command(_),
+                            ..
+                        }) => {}
+                        Some(_) => {
+                            return Err(self.connection.out_of_step("a mark was answered by +OK"));
+                        }
+                        None => break,
+                    }
+                    taken = taken.saturating_add(1);
+                    if let Some(ticket) = self.settle() {
+                        sink.answered(ticket, Answer::Ok)?;
+                    }
+                }
+                if taken == 0 {
+                    return Err(self.unasked());
+                }
+                self.connection.consume(taken.saturating_mul(5));
+                self.connection.patience();
+                continue;
+            }
+            let length = match self.connection.scan()? {
+                Scanned::Incomplete => return Ok(()),
+                Scanned::Complete(length) => length,
+                Scanned::LargeBulk { .. } => {
+                    return Err(self
+                        .connection
+                        .out_of_step("a reply larger than any asked for"));
+                }
+            };
+            self.take_one(length, sink)?;
+            self.connection.consume(length);
+            self.connection.patience();
+        }
+    }
+
+    fn take_one(&mut self, length: usize, sink: &mut impl Sink<T>) -> Result<()> {
+        let Some(front) = self.slots.front() else {
+            return Err(self.connection.premature(length));
+        };
+        let reply = self.connection.reply(length)?;
+        if let Due::Mark(number) = front.due {
+            if !self.connection.marks_sent().answers(number, &reply) {
+                return Err(self
+                    .connection
+                    .out_of_step("a mark was answered by another reply"));
+            }
+            self.settle();
+            return Ok(());
+        }
+        if self.connection.marks_sent().is_mark(&reply) {
+            return Err(self
+                .connection
+                .out_of_step("the answer to a mark came too early"));
+        }
+        let slot = self.slots.pop_front();
+        self.window.answered(1);
+        if let Some(slot) = slot {
+            self.under_way = self.under_way.saturating_sub(slot.bytes);
+            if let Due::Command(ticket) = slot.due {
+                sink.answered(ticket, Answer::Other(reply))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the slot in front; its ticket, if it is a command's.
+    fn settle(&mut self) -> Option<T> {
+        let slot = self.slots.pop_front()?;
+        self.under_way = self.under_way.saturating_sub(slot.bytes);
+        match slot.due {
+            Due::Command(ticket) => {
+                self.window.answered(1);
+                Some(ticket)
+            }
+            Due::Mark(_) => None,
+        }
+    }
+
+    #[cold]
+    fn unasked(&mut self) -> crate::Error {
+        self.connection.out_of_step("more replies than commands")
+    }
+}
+
+/// Packs a command into the pipeline's buffer; large pieces go from where they stand.
+struct Writer<'p, T, S> {
+    pipeline: &'p mut Pipeline<T>,
+    sink: &'p mut S,
+}
+
+impl<T, S: Sink<T>> Out for Writer<'_, T, S> {
+    fn copy(&mut self, bytes: &[u8]) {
+        self.pipeline.out.extend_from_slice(bytes);
+    }
+
+    fn large(&mut self, piece: &[u8]) -> Result<()> {
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let written = self.pipeline.step(rest, true, self.sink)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+/// How much may be under way, and whether more would help.
+#[derive(Debug)]
+struct Window {
+    commands: usize,
+    bytes: u64,
+    options: WindowOptions,
+    /// The window held the sender up since the epoch began: a larger one could help.
+    was_full: bool,
+    epoch: Instant,
+    answered: u64,
+    /// Commands a second of the last epoch.
+    rate: f64,
+    /// Epochs to wait before the next try, after one that did not help.
+    rest: u32,
+}
+
+/// An epoch is long enough to measure a rate in, and to fill the window a few times.
+const EPOCH: Duration = Duration::from_millis(50);
+
+/// A doubled window must raise the rate by this much to count as help.
+const HELP: f64 = 1.05;
+
+/// Epochs between two tries where the last one did not help.
+const REST: u32 = 20;
+
+impl Window {
+    fn new(options: WindowOptions) -> Self {
+        Self {
+            commands: options.commands.clamp(1, options.most_commands.max(1)),
+            bytes: options.bytes,
+            options,
+            was_full: false,
+            epoch: Instant::now(),
+            answered: 0,
+            rate: 0.0,
+            rest: 0,
+        }
+    }
+
+    #[inline]
+    fn answered(&mut self, commands: u64) {
+        self.answered = self.answered.saturating_add(commands);
+        // Asking the clock for every reply would cost more than counting it.
+        if self.answered >= (self.commands as u64).saturating_mul(2) {
+            self.judge();
+        }
+    }
+
+    fn judge(&mut self) {
+        let elapsed = self.epoch.elapsed();
+        if elapsed < EPOCH {
+            return;
+        }
+        let rate = self.answered as f64 / elapsed.as_secs_f64();
+        if self.was_full && (rate > self.rate * HELP || self.rest == 0) {
+            self.commands = self
+                .commands
+                .saturating_mul(2)
+                .min(self.options.most_commands);
+            self.bytes = self.bytes.saturating_mul(2).min(self.options.most_bytes);
+            self.rest = if rate > self.rate * HELP { 0 } else { REST };
+        } else {
+            self.rest = self.rest.saturating_sub(1);
+        }
+        self.rate = rate;
+        self.was_full = false;
+        self.answered = 0;
+        self.epoch = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::resp::Connector;
+
+    /// A server that answers `commands` with what `answer` says for the n-th of them (marks are answered truly).
+    fn serve(answer: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Connector {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let (mut bytes, mut chunk, mut n) = (Vec::new(), [0; 65536], 0);
+            loop {
+                let Ok(count @ 1..) = socket.read(&mut chunk) else {
+                    return;
+                };
+                bytes.extend_from_slice(&chunk[..count]);
+                let mut replies = Vec::new();
+                while let Some((words, used)) = parse(&bytes) {
+                    bytes.drain(..used);
+                    if words[0] == b"ECHO" {
+                        replies.extend(format!("${}\r\n", words[1].len()).into_bytes());
+                        replies.extend(&words[1]);
+                        replies.extend(b"\r\n");
+                    } else {
+                        replies.extend(answer(n));
+                        n += 1;
+                    }
+                }
+                if socket.write_all(&replies).is_err() {
+                    return;
+                }
+            }
+        });
+        Connector::new(format!("redis://{address}").parse().unwrap())
+    }
+
+    fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
+        let line = |at: usize| {
+            let end = at + bytes[at..].windows(2).position(|w| w == b"\r\n")?;
+            Some((
+                std::str::from_utf8(&bytes[at + 1..end])
+                    .unwrap()
+                    .parse::<usize>()
+                    .unwrap(),
+                end + 2,
+            ))
+        };
+        let (count, mut at) = line(0)?;
+        let mut words = Vec::new();
+        for _ in 0..count {
+            if at >= bytes.len() {
+                return None;
+            }
+            let (length, start) = line(at)?;
+            words.push(bytes.get(start..start + length)?.to_vec());
+            at = start + length + 2;
+        }
+        (at <= bytes.len()).then_some((words, at))
+    }
+
+    /// Answers by ticket, how it ended, and what was not answered.
+    type Run = (Vec<(usize, String)>, Result<()>, Vec<(usize, bool)>);
+
+    fn run(connector: &Connector, commands: usize) -> Run {
+        let mut pipeline =
+            Pipeline::new(connector.connect().unwrap(), WindowOptions::default()).unwrap();
+        assert!(pipeline.proves_places());
+        let mut got = Vec::new();
+        let mut sink = |ticket: usize, answer: Answer<'_>| {
+            got.push((ticket, answer.reply().shown()));
+            Ok(())
+        };
+        let mut result = Ok(());
+        for n in 0..commands {
+            let value = vec![b'v'; if n % 100 == 7 { 200_000 } else { n % 300 }];
+            result = pipeline.push(n, &[Arg::from("SET"), Arg::Bytes(&value)], &mut sink);
+            if result.is_err() {
+                break;
+            }
+        }
+        let result = result.and_then(|()| pipeline.drain(&mut sink));
+        (got, result, pipeline.unanswered().collect())
+    }
+
+    #[test]
+    fn every_reply_comes_back_with_its_ticket() {
+        let connector = serve(|n| {
+            if n % 10 == 3 {
+                format!("-ERR {n}\r\n").into_bytes()
+            } else {
+                b"+OK\r\n".to_vec()
+            }
+        });
+        let (got, result, unanswered) = run(&connector, 5000);
+        result.unwrap();
+        assert!(unanswered.is_empty());
+        assert_eq!(got.len(), 5000);
+        for (i, (ticket, words)) in got.iter().enumerate() {
+            assert_eq!(*ticket, i);
+            assert_eq!(words.contains(&format!("ERR {i}")), i % 10 == 3, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_dropped_or_doubled_reply_is_seen() {
+        for (at, instead) in [
+            (777, &b""[..]),
+            (777, b"+OK\r\n+OK\r\n"),
+            (4999, b""),
+            (4999, b"+OK\r\n+OK\r\n"),
+        ] {
+            let connector = serve(move |n| {
+                if n == at {
+                    instead.to_vec()
+                } else {
+                    b"+OK\r\n".to_vec()
+                }
+            });
+            let (got, result, _) = run(&connector, 5000);
+            let error = result.unwrap_err().to_string();
+            assert!(
+                error.contains("replies do not fit the commands sent"),
+                "{error}"
+            );
+            assert!(got.len() <= 5000);
+        }
+    }
+
+    #[test]
+    fn what_was_not_answered_comes_back() {
+        let connector = serve(|n| {
+            if n == 3000 {
+                b"*nonsense\r\n".to_vec()
+            } else {
+                b"+OK\r\n".to_vec()
+            }
+        });
+        let (got, result, unanswered) = run(&connector, 5000);
+        assert!(result.unwrap_err().to_string().contains("nonsense"));
+        let first = unanswered.first().unwrap().0;
+        assert_eq!(
+            (got.len(), first),
+            (3000, 3000),
+            "in order, from the first without a reply"
+        );
+        assert!(unanswered[0].1, "it was sent");
+    }
+}
