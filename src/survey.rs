@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::payload_type;
-use crate::snapshot::{
-    ChecksumState, Dialect, End, Entry, Function, ModuleId, Producer, Record, ValueType,
-};
+use crate::snapshot::{ChecksumState, Dialect, Entry, ModuleId, Producer, Record, ValueType};
 use crate::wire::{Cursor, length};
 
 const DIALECTS: [Dialect; 3] = [Dialect::Redis, Dialect::Valkey, Dialect::Dragonfly];
@@ -19,7 +17,7 @@ const MOST: usize = 1 << 16;
 
 /// Everything that a destination must be asked about.
 #[derive(Debug, Clone)]
-pub struct Survey<'data> {
+pub struct Survey {
     /// Entries of the file.
     pub entries: u64,
     /// Entries that the selection admits.
@@ -46,19 +44,21 @@ pub struct Survey<'data> {
     pub largest_value: u64,
     /// The first selected key with its database: a name that the user's rights cover.
     pub sample: Option<(u64, Vec<u8>)>,
-    /// Function libraries.
-    pub functions: Vec<Function<'data>>,
+    /// Where the records of function libraries begin, in bytes from the start of the input: see [`Function::at`].
+    pub functions: Vec<u64>,
     /// Module data that belongs to no key, by module.
     pub module_aux: BTreeMap<ModuleId, u64>,
     /// Cached Lua scripts (aux `lua`).
     pub scripts: u64,
     /// Who wrote the file.
     pub producer: Producer,
-    /// The end of the file, once it was reached.
-    pub end: Option<End<'data>>,
+    /// What is known of the checksum, once the end of the file was reached.
+    pub checksum: Option<ChecksumState>,
+    /// Bytes behind the end of the RDB part.
+    pub trailing: u64,
 }
 
-impl<'data> Survey<'data> {
+impl Survey {
     /// An empty survey of a file that `producer` (what its header says so far) wrote.
     #[must_use]
     pub fn new(producer: Producer) -> Self {
@@ -80,7 +80,8 @@ impl<'data> Survey<'data> {
             module_aux: BTreeMap::new(),
             scripts: 0,
             producer,
-            end: None,
+            checksum: None,
+            trailing: 0,
         }
     }
 
@@ -88,7 +89,7 @@ impl<'data> Survey<'data> {
     ///
     /// # Errors
     /// `Limit` for more modules or functions than any server has.
-    pub fn learn(&mut self, record: &Record<'data>) -> Result<()> {
+    pub fn learn(&mut self, record: &Record<'_>) -> Result<()> {
         match record {
             Record::Aux { name, value, .. } => {
                 if name.preview(4) == b"lua" {
@@ -98,14 +99,17 @@ impl<'data> Survey<'data> {
             }
             Record::Function(function) => {
                 bound(self.functions.len(), "function libraries")?;
-                self.functions.push(*function);
+                self.functions.push(function.offset());
             }
             Record::ModuleAux { module, .. } => {
                 bound(self.module_aux.len(), "modules")?;
                 let count = self.module_aux.entry(*module).or_default();
                 *count = count.saturating_add(1);
             }
-            Record::End(end) => self.end = Some(*end),
+            Record::End(end) => {
+                self.checksum = Some(end.checksum);
+                self.trailing = end.trailing.len() as u64;
+            }
             _ => {}
         }
         Ok(())
@@ -115,7 +119,7 @@ impl<'data> Survey<'data> {
     ///
     /// # Errors
     /// `Limit` for more databases or modules than any server has. `Corrupt` where a module's id cannot be read.
-    pub fn add(&mut self, entry: &Entry<'data>, selected: bool, now_ms: i64) -> Result<()> {
+    pub fn add(&mut self, entry: &Entry<'_>, selected: bool, now_ms: i64) -> Result<()> {
         self.entries = self.entries.saturating_add(1);
         if !selected {
             return Ok(());
@@ -192,13 +196,7 @@ impl<'data> Survey<'data> {
     /// Whether the file has a checksum that was verified. A file without one can be damaged without anybody seeing it.
     #[must_use]
     pub fn is_verified(&self) -> bool {
-        matches!(
-            self.end,
-            Some(End {
-                checksum: ChecksumState::Verified(_),
-                ..
-            })
-        )
+        matches!(self.checksum, Some(ChecksumState::Verified(_)))
     }
 }
 

@@ -104,6 +104,56 @@ pub enum Function<'data> {
     },
 }
 
+impl<'data> Function<'data> {
+    /// Where the record begins.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        match *self {
+            Function::Source { offset, .. } | Function::PreGa { offset, .. } => offset,
+        }
+    }
+
+    /// Reads the record that begins at `offset` of `data`, which a reader found there before.
+    ///
+    /// # Errors
+    /// `Corrupt` where no function stands there.
+    pub fn at(data: &'data [u8], offset: u64) -> Result<Self> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let mut cursor = Cursor::new(data.get(start..).unwrap_or_default(), offset);
+        let opcode = Opcode(cursor.u8()?);
+        Self::read(&mut cursor, opcode, offset)
+    }
+
+    fn read(cursor: &mut Cursor<'data>, opcode: Opcode, offset: u64) -> Result<Self> {
+        match opcode {
+            Opcode::FUNCTION2 => Ok(Function::Source {
+                code: Str::read(cursor)?,
+                offset,
+            }),
+            Opcode::FUNCTION_PRE_GA => {
+                let name = Str::read(cursor)?;
+                let engine = Str::read(cursor)?;
+                let description = if length::read(cursor)? != 0 {
+                    Some(Str::read(cursor)?)
+                } else {
+                    None
+                };
+                Ok(Function::PreGa {
+                    name,
+                    engine,
+                    description,
+                    code: Str::read(cursor)?,
+                    offset,
+                })
+            }
+            _ => Err(Error::corrupt(
+                Place::at(offset),
+                "no function library stands here any more",
+            )),
+        }
+    }
+}
+
 /// What is known of the file's checksum at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChecksumState {
@@ -400,25 +450,8 @@ impl<'data> Records<'data> {
                 }
                 Record::SlotImport { job, ranges }
             }
-            (Opcode::FUNCTION2, _) => Record::Function(Function::Source {
-                code: Str::read(cursor)?,
-                offset,
-            }),
-            (Opcode::FUNCTION_PRE_GA, _) => {
-                let name = Str::read(cursor)?;
-                let engine = Str::read(cursor)?;
-                let description = if length::read(cursor)? != 0 {
-                    Some(Str::read(cursor)?)
-                } else {
-                    None
-                };
-                Record::Function(Function::PreGa {
-                    name,
-                    engine,
-                    description,
-                    code: Str::read(cursor)?,
-                    offset,
-                })
+            (Opcode::FUNCTION2 | Opcode::FUNCTION_PRE_GA, _) => {
+                Record::Function(Function::read(cursor, opcode, offset)?)
             }
             (Opcode::MODULE_AUX, _) => {
                 let module = ModuleId(length::read(cursor)?);
