@@ -12,6 +12,7 @@ pub mod resp;
 pub mod snapshot;
 pub mod spool;
 pub mod survey;
+pub mod target;
 pub mod units;
 pub mod wire;
 

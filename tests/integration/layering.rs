@@ -36,10 +36,17 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["error", "units", "fingerprint", "wire", "snapshot", "value"],
     ),
     ("outcome", &["error", "units", "wire", "snapshot"]),
+    ("survey", &["error", "units", "wire", "snapshot", "payload"]),
+    (
+        "replay",
+        &[
+            "error", "units", "wire", "resp", "snapshot", "payload", "outcome",
+        ],
+    ),
     (
         "target",
         &[
-            "error", "units", "spool", "wire", "resp", "snapshot", "payload", "outcome",
+            "error", "units", "spool", "wire", "resp", "snapshot", "payload", "outcome", "replay",
         ],
     ),
     // L4: the verbs. What they share stands in `verbs` itself; no verb is in another one's list.
@@ -68,6 +75,8 @@ const BELOW_VERBS: &[&str] = &[
     "value",
     "select",
     "outcome",
+    "survey",
+    "replay",
     "target",
 ];
 
@@ -86,6 +95,8 @@ const VERB: &[&str] = &[
     "value",
     "select",
     "outcome",
+    "survey",
+    "replay",
     "target",
 ];
 

@@ -1,0 +1,21 @@
+//! The destination: what it is, what it accepts, and how its answers are judged. (The sender is [`crate::resp::pipeline`].)
+//!
+//! - [`facts`]: product, version, limits, what it holds, asked without writing.
+//! - [`product`]: names and versions.
+//! - [`footer`]: which footer version a type needs, and a server takes.
+//! - [`mod@probe`]: which footers and types `RESTORE` takes here, found out without storing anything.
+//! - [`accept`]: the same from a table by product and version, joined with what probing found, as [`crate::replay::Terms`].
+//! - [`reaction`]: what an answer means.
+
+pub mod accept;
+pub mod facts;
+pub mod footer;
+pub mod probe;
+pub mod product;
+pub mod reaction;
+
+pub use accept::Acceptance;
+pub use facts::{Closed, Facts, Mode, Role};
+pub use probe::{Probed, Verdict, probe};
+pub use product::{Assumed, Product, Version};
+pub use reaction::{Asked, BadPayload, Elsewhere, Pause, Reaction, Situation, Wait, react};
