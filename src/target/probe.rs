@@ -390,7 +390,7 @@ mod tests {
         }
         assert_eq!(
             values,
-            26 + 20,
+            28 + 20,
             "so many types of each dialect have a probe"
         );
         assert_eq!(tiny(ValueType::MODULE_2, Dialect::Redis), None);
