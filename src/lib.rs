@@ -9,11 +9,14 @@ pub mod outcome;
 pub mod payload;
 pub mod replay;
 pub mod resp;
+pub mod select;
 pub mod snapshot;
 pub mod spool;
 pub mod survey;
 pub mod target;
+pub mod time;
 pub mod units;
+pub mod verbs;
 pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,6 +1,7 @@
 //! How sizes are written for people. L0: knows nothing of the crate.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A number of bytes: exact below 10,000, else with the exact number in brackets (`1.3 GB (1288490188 bytes)`).
 ///
@@ -37,6 +38,59 @@ impl fmt::Display for ByteCount {
     }
 }
 
+/// Reads `4096`, `10k`, `10kB`, `1.5M`, `64KiB`, `2GiB`: decimal units count by 1000, those with an `i` by 1024. Case does
+/// not matter.
+impl FromStr for ByteCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_bytes(text)
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is no size: write it as 4096, 10k, 1.5MB or 64KiB"))
+    }
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let number_len = text
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || *b == b'.')
+        .count();
+    let (number, unit) = text.split_at(number_len);
+    let unit = unit.trim_start().to_ascii_lowercase();
+    let (prefix, base) = match unit.strip_suffix('b').unwrap_or(&unit) {
+        "" => ("", 1000u64),
+        prefix => match prefix.strip_suffix('i') {
+            Some(prefix) => (prefix, 1024),
+            None => (prefix, 1000),
+        },
+    };
+    let power = match prefix {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        "p" => 5,
+        "e" => 6,
+        _ => return None,
+    };
+    if base == 1024 && power == 0 {
+        return None;
+    }
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 18 || fraction.contains('.') {
+        return None;
+    }
+    // In integers: a float would lose the last bytes of a big size.
+    let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let bytes = digits.checked_mul(u128::from(base).checked_pow(power)?)?;
+    // A part of a byte is a slip of the pen.
+    (bytes % scale == 0)
+        .then_some(bytes / scale)
+        .and_then(|bytes| u64::try_from(bytes).ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +111,47 @@ mod tests {
         assert_eq!(ByteCount(1).to_string(), "1 byte");
         assert_eq!(ByteCount(9_999).to_string(), "9999 bytes");
         assert_eq!(ByteCount(65_536).to_string(), "65.5 kB (65536 bytes)");
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("4096b", 4096),
+            ("10k", 10_000),
+            ("10kB", 10_000),
+            ("10 KB", 10_000),
+            ("64KiB", 65_536),
+            ("64ki", 65_536),
+            ("1.5M", 1_500_000),
+            ("0.5GiB", 1 << 29),
+            (".5k", 500),
+            ("16EiB", 0),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            if text == "16EiB" {
+                assert!(text.parse::<ByteCount>().is_err());
+            } else {
+                assert_eq!(text.parse(), Ok(ByteCount(bytes)), "{text}");
+            }
+        }
+        for bad in [
+            "",
+            "k",
+            "1x",
+            "-1",
+            "1.5",
+            "1..5k",
+            "1i",
+            "1iB",
+            "1kk",
+            "0x10",
+            "1e3",
+            "18446744073709551616",
+            ".",
+        ] {
+            assert!(bad.parse::<ByteCount>().is_err(), "{bad}");
+        }
     }
 }

@@ -101,7 +101,6 @@ cli=$(command -v redis-cli || true)
 ask() { "$cli" --no-auth-warning -u "$url" -n "$@"; }        # ask DB COMMAND...
 show() { # DB KEY
   local type; type=$(ask "$1" TYPE "$2")
-  [[ $type != none ]] || die "key $2 of db $1 is not at the destination, although the load ended with exit code $rc"
   printf '\ndb %s, %s %s, expires in %s s (-1: never)\n' "$1" "$type" "$2" "$(ask "$1" TTL "$2")"
   case $type in
     string) ask "$1" GETRANGE "$2" 0 120 ;;

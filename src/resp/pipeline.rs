@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::conn::Connection;
 use super::pack::{self, Arg, Out};
 use super::reply::{Reply, Scanned, count_ok_run};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Commands between two marks.
 pub const MARK_EVERY: u32 = 512;
@@ -44,12 +44,13 @@ impl<'r> Answer<'r> {
     }
 }
 
-/// Takes each answer, in the order of sending. An error stops the pipeline.
+/// Takes each answer, in the order of sending.
 pub trait Sink<T> {
     /// The command of `ticket` was answered.
     ///
     /// # Errors
-    /// Whatever makes it useless to go on.
+    /// Whatever makes it useless to send more. [`Pipeline::push`] and [`Pipeline::drain`] give the first such error back; the
+    /// answers to what is under way go on coming here.
     fn answered(&mut self, ticket: T, answer: Answer<'_>) -> Result<()>;
 }
 
@@ -97,6 +98,10 @@ pub struct Pipeline<T> {
     window: Window,
     since_mark: u32,
     marks: bool,
+    /// The sink's first error since it was last given back. A command is never cut in the middle because of it.
+    refusal: Option<Error>,
+    /// Tickets whose commands were not begun.
+    never_sent: Vec<T>,
 }
 
 #[derive(Debug)]
@@ -130,6 +135,8 @@ impl<T> Pipeline<T> {
             window: Window::new(options),
             since_mark: 0,
             marks,
+            refusal: None,
+            never_sent: Vec::new(),
         })
     }
 
@@ -154,24 +161,13 @@ impl<T> Pipeline<T> {
     /// Sends a command, when the window has room for it. Replies to earlier ones go to `sink` meanwhile.
     ///
     /// # Errors
-    /// The connection is over, or `sink` said stop. The ticket is among the unanswered ones then.
+    /// The connection is over: the ticket is among the unanswered ones then. Or `sink` said stop: then the command may still
+    /// be under way, and its answer goes to the sink like all others.
     pub fn push(&mut self, ticket: T, args: &[Arg<'_>], sink: &mut impl Sink<T>) -> Result<()> {
         let bytes = pack::packed_len(args) as u64;
-        if self.slots.is_empty()
-            && self.waiting() == 0
-            && let Err(error) = self.connection.begin_request()
-        {
-            self.hold(ticket, self.stream_end(), bytes);
+        if let Err(error) = self.make_room(bytes, sink) {
+            self.never_sent.push(ticket);
             return Err(error);
-        }
-        while self.slots.len() >= self.window.commands
-            || !self.slots.is_empty() && self.under_way.saturating_add(bytes) > self.window.bytes
-        {
-            self.window.was_full = true;
-            if let Err(error) = self.pump(true, sink) {
-                self.hold(ticket, self.stream_end(), bytes);
-                return Err(error);
-            }
         }
         let begin = self.stream_end();
         let written = pack::command(
@@ -181,7 +177,12 @@ impl<T> Pipeline<T> {
             },
             args,
         );
-        self.hold(ticket, begin, bytes);
+        self.slots.push_back(Slot {
+            due: Due::Command(ticket),
+            begin,
+            bytes,
+        });
+        self.under_way = self.under_way.saturating_add(bytes);
         written?;
         self.since_mark = self.since_mark.saturating_add(1);
         if self.since_mark >= MARK_EVERY {
@@ -189,6 +190,23 @@ impl<T> Pipeline<T> {
         }
         while self.waiting() >= BATCH {
             self.pump(true, sink)?;
+        }
+        self.refusal.take().map_or(Ok(()), Err)
+    }
+
+    /// Waits until the window has room for `bytes` more.
+    fn make_room(&mut self, bytes: u64, sink: &mut impl Sink<T>) -> Result<()> {
+        if self.slots.is_empty() && self.waiting() == 0 {
+            self.connection.begin_request()?;
+        }
+        while self.slots.len() >= self.window.commands
+            || !self.slots.is_empty() && self.under_way.saturating_add(bytes) > self.window.bytes
+        {
+            self.window.was_full = true;
+            self.pump(true, sink)?;
+            if let Some(refusal) = self.refusal.take() {
+                return Err(refusal);
+            }
         }
         Ok(())
     }
@@ -204,7 +222,7 @@ impl<T> Pipeline<T> {
         while self.waiting() > 0 || !self.slots.is_empty() {
             self.pump(true, sink)?;
         }
-        Ok(())
+        self.refusal.take().map_or(Ok(()), Err)
     }
 
     /// Switches the database: everything under way is answered first, since what is sent behind a refused `SELECT` would
@@ -239,12 +257,14 @@ impl<T> Pipeline<T> {
     /// to the network. If not, the destination cannot have executed it; if so, nobody knows.
     pub fn unanswered(self) -> impl Iterator<Item = (T, bool)> {
         let handed = self.stream_before_out.saturating_add(self.sent as u64);
-        self.slots
+        let under_way = self
+            .slots
             .into_iter()
             .filter_map(move |slot| match slot.due {
                 Due::Command(ticket) => Some((ticket, slot.begin < handed)),
                 Due::Mark(_) => None,
-            })
+            });
+        under_way.chain(self.never_sent.into_iter().map(|ticket| (ticket, false)))
     }
 
     /// Bytes of the stream so far, with what still waits for the socket.
@@ -254,15 +274,6 @@ impl<T> Pipeline<T> {
 
     fn waiting(&self) -> usize {
         self.out.len().saturating_sub(self.sent)
-    }
-
-    fn hold(&mut self, ticket: T, begin: u64, bytes: u64) {
-        self.slots.push_back(Slot {
-            due: Due::Command(ticket),
-            begin,
-            bytes,
-        });
-        self.under_way = self.under_way.saturating_add(bytes);
     }
 
     fn mark(&mut self) -> Result<()> {
@@ -321,8 +332,10 @@ impl<T> Pipeline<T> {
                         None => break,
                     }
                     taken = taken.saturating_add(1);
-                    if let Some(ticket) = self.settle() {
-                        sink.answered(ticket, Answer::Ok)?;
+                    if let Some(ticket) = self.settle()
+                        && let Err(error) = sink.answered(ticket, Answer::Ok)
+                    {
+                        self.refusal.get_or_insert(error);
                     }
                 }
                 if taken == 0 {
@@ -370,8 +383,10 @@ impl<T> Pipeline<T> {
         self.window.answered(1);
         if let Some(slot) = slot {
             self.under_way = self.under_way.saturating_sub(slot.bytes);
-            if let Due::Command(ticket) = slot.due {
-                sink.answered(ticket, Answer::Other(reply))?;
+            if let Due::Command(ticket) = slot.due
+                && let Err(error) = sink.answered(ticket, Answer::Other(reply))
+            {
+                self.refusal.get_or_insert(error);
             }
         }
         Ok(())
@@ -391,7 +406,7 @@ impl<T> Pipeline<T> {
     }
 
     #[cold]
-    fn unasked(&mut self) -> crate::Error {
+    fn unasked(&mut self) -> Error {
         self.connection.out_of_step("more replies than commands")
     }
 }

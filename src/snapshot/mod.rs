@@ -124,6 +124,19 @@ impl<'data> Snapshot<'data> {
         Records::new(self.data, self.header, self.options)
     }
 
+    /// All records without a look at the checksum: for a second pass over bytes whose checksum was verified.
+    #[must_use]
+    pub fn unverified_records(&self) -> Records<'data> {
+        Records::new(
+            self.data,
+            self.header,
+            Options {
+                verify_checksum: false,
+                ..self.options
+            },
+        )
+    }
+
     /// The keys only, in file order. With [`Options::verify_checksum`] a wrong CRC is the last item.
     #[must_use]
     pub fn entries(&self) -> Entries<'data> {

@@ -1,0 +1,87 @@
+//! The cluster slot of a key: CRC-16/XMODEM of its name, or of its hash tag, modulo 16384 (`keyHashSlot` in `cluster.c`).
+
+/// How many slots there are.
+pub const SLOTS: u16 = 16_384;
+
+/// CRC-16/XMODEM: polynomial 1021, not reflected, initial value 0.
+static TABLE: [u16; 256] = table();
+
+const fn table() -> [u16; 256] {
+    let mut table = [0u16; 256];
+    let mut i = 0;
+    while i < 256 {
+        let mut crc = (i as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 != 0 {
+                crc << 1 ^ 0x1021
+            } else {
+                crc << 1
+            };
+            bit += 1;
+        }
+        table[i] = crc;
+        i += 1;
+    }
+    table
+}
+
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        let [high, low] = crc.to_be_bytes();
+        TABLE[usize::from(high ^ byte)] ^ u16::from(low) << 8
+    })
+}
+
+/// The part of `key` that is hashed: what stands between its first `{` and the next `}`, where that is not empty; else all.
+#[must_use]
+pub fn hashed_part(key: &[u8]) -> &[u8] {
+    let tag = key.iter().position(|b| *b == b'{').and_then(|open| {
+        let behind = &key[open + 1..];
+        let close = behind.iter().position(|b| *b == b'}')?;
+        (close > 0).then(|| &behind[..close])
+    });
+    tag.unwrap_or(key)
+}
+
+/// The slot of `key`, below [`SLOTS`].
+#[must_use]
+pub fn slot_of(key: &[u8]) -> u16 {
+    crc16(hashed_part(key)) % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_check_value_and_known_slots() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        // As `CLUSTER KEYSLOT` answers.
+        for (key, slot) in [
+            (&b""[..], 0),
+            (b"foo", 12_182),
+            (b"123456789", 12_739),
+            (b"{foo}bar", 12_182),
+            (b"bar{foo}{baz}", 12_182),
+        ] {
+            assert_eq!(slot_of(key), slot, "{}", key.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn tags_as_servers_find_them() {
+        for (key, part) in [
+            (&b"{user1000}.following"[..], &b"user1000"[..]),
+            (b"foo{}{bar}", b"foo{}{bar}"),
+            (b"foo{{bar}}zap", b"{bar"),
+            (b"foo{bar}{zap}", b"bar"),
+            (b"a}b{c", b"a}b{c"),
+            (b"{", b"{"),
+            (b"{}", b"{}"),
+            (b"}{x}", b"x"),
+        ] {
+            assert_eq!(hashed_part(key), part, "{}", key.escape_ascii());
+        }
+    }
+}

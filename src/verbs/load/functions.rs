@@ -1,0 +1,143 @@
+//! Function libraries: they go before any key.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::resp::{Arg, Connection, Reply};
+use crate::snapshot::Function;
+use crate::wire::Str;
+
+/// What to do with the function libraries of a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FunctionPolicy {
+    /// Load them; one that exists is left alone and listed. The default.
+    #[default]
+    Load,
+    /// Load them over those that exist.
+    Replace,
+    /// Leave them out.
+    Skip,
+}
+
+/// What became of the function libraries.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct FunctionReport {
+    /// Libraries in the inputs.
+    pub found: u64,
+    /// Libraries that the destination holds now.
+    pub loaded: u64,
+    /// Left out by the policy.
+    pub skipped: u64,
+    /// The same library again, from another input.
+    pub repeated: u64,
+    /// Refused by the destination: the library's offset and the server's words.
+    pub failed: Vec<FunctionFailure>,
+}
+
+/// A library that the destination does not hold.
+#[derive(Debug, Clone, Serialize)]
+pub struct FunctionFailure {
+    /// Where its record begins in the input.
+    pub offset: u64,
+    /// The server's words, or ours.
+    pub reason: String,
+}
+
+/// The longest source that is sent, bytes: it is held in memory.
+const LONGEST: u64 = 4 << 20;
+
+/// Sends the libraries at `offsets` of `data`.
+///
+/// # Errors
+/// The connection fails. What the server refuses is in the report.
+pub(super) fn load(
+    data: &[u8],
+    offsets: &[u64],
+    policy: FunctionPolicy,
+    connection: &mut Connection,
+    seen: &mut HashSet<u64>,
+    report: &mut FunctionReport,
+) -> Result<()> {
+    for offset in offsets {
+        report.found = report.found.saturating_add(1);
+        if policy == FunctionPolicy::Skip {
+            report.skipped = report.skipped.saturating_add(1);
+            continue;
+        }
+        let source = match source(data, *offset) {
+            Ok(source) => source,
+            Err(error) => {
+                report.failed.push(FunctionFailure {
+                    offset: *offset,
+                    reason: error.to_string(),
+                });
+                continue;
+            }
+        };
+        if !seen.insert(crate::wire::crc64::checksum(&source)) {
+            report.repeated = report.repeated.saturating_add(1);
+            continue;
+        }
+        let load = [
+            Arg::from("FUNCTION"),
+            Arg::from("LOAD"),
+            Arg::Bytes(&source),
+        ];
+        let replace = [
+            Arg::from("FUNCTION"),
+            Arg::from("LOAD"),
+            Arg::from("REPLACE"),
+            Arg::Bytes(&source),
+        ];
+        let words: &[Arg<'_>] = if policy == FunctionPolicy::Replace {
+            &replace
+        } else {
+            &load
+        };
+        match connection.request(words)? {
+            Reply::Error(words) => {
+                let reason = String::from_utf8_lossy(words).into_owned();
+                report.failed.push(FunctionFailure {
+                    offset: *offset,
+                    reason,
+                });
+            }
+            _ => report.loaded = report.loaded.saturating_add(1),
+        }
+    }
+    Ok(())
+}
+
+/// The source that `FUNCTION LOAD` takes. Release candidates of 7.0 kept engine and name apart: 7.0 puts them into a first
+/// line, and so do we.
+pub(crate) fn source(data: &[u8], offset: u64) -> Result<Vec<u8>> {
+    match Function::at(data, offset)? {
+        Function::Source { code, .. } => whole(&code),
+        Function::PreGa {
+            name, engine, code, ..
+        } => {
+            let (name, engine, code) = (whole(&name)?, whole(&engine)?, whole(&code)?);
+            Ok([b"#!", &engine[..], b" name=", &name, b"\n", &code].concat())
+        }
+    }
+}
+
+fn whole(text: &Str<'_>) -> Result<Vec<u8>> {
+    if text.len() > LONGEST {
+        return Err(Error::new(
+            ErrorKind::Limit,
+            format!(
+                "a function library of {} bytes; {LONGEST} is the most",
+                text.len()
+            ),
+        ));
+    }
+    let mut out = Vec::new();
+    let mut pieces = text.pieces();
+    while let Some(piece) = pieces.next_piece()? {
+        out.extend_from_slice(piece);
+    }
+    Ok(out)
+}

@@ -1,0 +1,661 @@
+//! `load`: replays dumps into a destination by `RESTORE`, and counts what became of every entry.
+//!
+//! The order is what makes it safe:
+//! 1. [`survey`] reads a whole dump, its checksum included, before anything is sent.
+//! 2. [`Load::begin`] asks the destination what it is and what it takes, with probes that store nothing, and refuses what
+//!    cannot end well.
+//! 3. [`Load::replay`] sends function libraries, then keys. Every reply is tied to its entry.
+//! 4. [`Load::finish`] adds up: the outcomes must be as many as the entries that were read.
+
+mod eviction;
+mod functions;
+mod worker;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+pub use functions::{FunctionFailure, FunctionPolicy, FunctionReport};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::outcome::{Outcome, Tally};
+use crate::payload::payload_type;
+use crate::replay::{Policies, Terms};
+use crate::resp::{Connector, WindowOptions};
+use crate::select::Selection;
+use crate::snapshot::{Entry, ModuleId, Record, Snapshot, ValueType};
+use crate::survey::Survey;
+use crate::target::{Acceptance, Assumed, Facts, Probed, probe};
+use crate::verbs::{Position, Ticker, Watch};
+use worker::{Shared, Stop};
+
+/// What to do with keys that the destination has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// Leave them alone, list each, try all the others. The default.
+    #[default]
+    Fail,
+    /// Leave them alone; that is no finding.
+    Skip,
+    /// Overwrite them.
+    Replace,
+    /// Stop at the first.
+    Abort,
+}
+
+/// How to load.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Expiry, databases and the run's instant. `replace` is set by [`Load::begin`] from `on_conflict`.
+    pub policies: Policies,
+    /// Keys that exist.
+    pub on_conflict: OnConflict,
+    /// Function libraries.
+    pub functions: FunctionPolicy,
+    /// Refuse a destination that holds any key.
+    pub require_empty: bool,
+    /// Go on where the destination evicts keys.
+    pub allow_eviction: bool,
+    /// Send values unwalked where they should be walked first.
+    pub trust_input: bool,
+    /// The dump comes from somebody who may mean harm: values are to be walked first.
+    pub untrusted: bool,
+    /// Connections; at least 1.
+    pub connections: usize,
+    /// How much may be under way on each.
+    pub window: WindowOptions,
+    /// Product and version by the user's word.
+    pub assume: Option<Assumed>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            policies: Policies::default(),
+            on_conflict: OnConflict::Fail,
+            functions: FunctionPolicy::Load,
+            require_empty: false,
+            allow_eviction: false,
+            trust_input: false,
+            untrusted: false,
+            connections: 1,
+            window: WindowOptions::default(),
+            assume: None,
+        }
+    }
+}
+
+/// An entry that a person would want to know by name.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyEvent<'a> {
+    /// The number of the input.
+    pub input: u32,
+    /// The entry's number in its input.
+    pub ordinal: u64,
+    /// Where its record begins.
+    pub offset: u64,
+    /// Its database in the file.
+    pub db: u64,
+    /// Its key; of a very long one, the beginning.
+    pub key: &'a [u8],
+    /// Its outcome.
+    pub outcome: Outcome,
+    /// The server's words, or ours.
+    pub reason: &'a str,
+}
+
+/// Is told about single entries, from several threads.
+pub trait Watcher: Sync {
+    /// An entry ended in an outcome that is listed.
+    fn key(&self, event: &KeyEvent<'_>);
+}
+
+/// Reads a whole dump, checksum included: what is not sound is not loaded.
+///
+/// # Errors
+/// Those of the reader, of the selection and of `watch`; `Limit` where it holds more kinds of things than any server.
+pub fn survey(
+    snapshot: &Snapshot<'_>,
+    selection: &mut Selection,
+    now_ms: i64,
+    watch: &mut Watch<'_>,
+) -> Result<Survey> {
+    let mut survey = Survey::new(crate::snapshot::Producer::new(snapshot.header()));
+    let mut records = snapshot.records();
+    let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
+    while let Some(record) = records.next_record()? {
+        match record {
+            Record::Entry(entry) => {
+                let selected = selection.admits(&entry, &mut scratch)?;
+                survey.add(&entry, selected, now_ms)?;
+                ticker.tick(watch, entry.end(), survey.entries)?;
+            }
+            other => survey.learn(&other)?,
+        }
+    }
+    Ok(survey)
+}
+
+/// A load that is under way.
+#[derive(Debug)]
+pub struct Load {
+    connector: Connector,
+    options: Options,
+    facts: Facts,
+    probed: Probed,
+    terms: Terms,
+    tally: Tally,
+    functions: FunctionReport,
+    seen_functions: HashSet<u64>,
+    entries: u64,
+    evicted_before: Option<u64>,
+    evicted: u64,
+    evictions_known: bool,
+    started: Instant,
+    stopped: Option<Error>,
+}
+
+/// What became of a load.
+#[derive(Debug)]
+pub struct Report {
+    /// Entries that the scanner read.
+    pub entries: u64,
+    /// Their outcomes.
+    pub tally: Tally,
+    /// Function libraries.
+    pub functions: FunctionReport,
+    /// Keys that the destination evicted during the load; `None` where it hides that.
+    pub evicted: Option<u64>,
+    /// From the first question to the last reply.
+    pub elapsed: Duration,
+    /// Why it ended early, if it did.
+    pub stopped: Option<Error>,
+}
+
+impl Report {
+    /// Whether every entry that was read has exactly one outcome.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        self.tally.total() == self.entries
+    }
+
+    /// Whether everything that was wanted was done.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.adds_up()
+            && self.stopped.is_none()
+            && !self.tally.has_findings()
+            && self.functions.failed.is_empty()
+            && self.evicted.unwrap_or(0) == 0
+    }
+}
+
+impl Load {
+    /// Asks the destination everything, and refuses what cannot end well. Nothing is stored.
+    ///
+    /// # Errors
+    /// Kind `Destination` where it cannot be reached or cannot take this dump; kind `Usage` where an option must say that a
+    /// risk is taken.
+    pub fn begin(connector: Connector, surveys: &[Survey], mut options: Options) -> Result<Self> {
+        let started = Instant::now();
+        options.policies.replace = options.on_conflict == OnConflict::Replace;
+        let dbs: BTreeSet<u64> = surveys
+            .iter()
+            .flat_map(|s| s.dbs.keys())
+            .map(|db| options.policies.db_map.get(*db))
+            .collect();
+        let dbs: Vec<u64> = dbs.into_iter().collect();
+        let mut connection = connector.connect()?;
+        let mut facts = Facts::gather(&mut connection, &dbs)?;
+        if let Some(assumed) = options.assume {
+            facts.assume(assumed);
+        }
+        if let Some(refusal) = facts.refusal() {
+            return Err(refusal);
+        }
+        if options.require_empty {
+            demand_empty(&facts)?;
+        }
+        let types: BTreeMap<_, _> = surveys
+            .iter()
+            .flat_map(Survey::types)
+            .map(|(dialect, value_type, _)| ((value_type, dialect as u8), (value_type, dialect)))
+            .collect();
+        let mut asked: Vec<_> = types
+            .values()
+            .map(|(t, d)| (payload_type(*t, *d), *d))
+            .collect();
+        asked.dedup();
+        let sample = surveys.iter().find_map(|s| s.sample.as_ref());
+        let probed = match sample {
+            Some((db, key)) => {
+                connection.select(options.policies.db_map.get(*db))?;
+                probe(&mut connection, &facts, "RESTORE", key, &asked)?
+            }
+            None => Probed::default(),
+        };
+        if let Some(words) = probed
+            .restore_closed
+            .as_ref()
+            .or(probed.key_closed.as_ref())
+        {
+            return Err(Error::new(ErrorKind::Destination, format!("the destination does not let us RESTORE: {words}"))
+                .with_hint("the user needs the right to RESTORE and to the dump's keys (ACL SETUSER … +restore ~*)"));
+        }
+        let acceptance = Acceptance::new(&facts, &probed);
+        demand_trust(surveys, &acceptance, &options)?;
+        demand_memory(surveys, &facts, &options)?;
+        let modules: BTreeSet<ModuleId> = surveys
+            .iter()
+            .flat_map(|s| s.modules.keys().copied())
+            .collect();
+        let modules: Vec<ModuleId> = modules.into_iter().collect();
+        let mut terms = acceptance.terms(&asked, &modules);
+        for (value_type, dialect) in types.values() {
+            let sent_as = payload_type(*value_type, *dialect);
+            if sent_as != *value_type
+                && let Some(found) = terms.get(sent_as).cloned()
+            {
+                terms.set(*value_type, found);
+            }
+        }
+        if options.policies.replace && !terms.knows_replace {
+            return Err(Error::new(
+                ErrorKind::Destination,
+                format!(
+                    "{} knows no RESTORE … REPLACE, which came with Redis 3.0",
+                    facts.name()
+                ),
+            )
+            .with_hint("delete what is to be replaced, and load with --on-conflict fail"));
+        }
+        let evicted_before = eviction::evicted_keys(&mut connection)?;
+        Ok(Self {
+            connector,
+            options,
+            facts,
+            probed,
+            terms,
+            tally: Tally::default(),
+            functions: FunctionReport::default(),
+            seen_functions: HashSet::new(),
+            entries: 0,
+            evicted_before,
+            evicted: 0,
+            evictions_known: evicted_before.is_some(),
+            started,
+            stopped: None,
+        })
+    }
+
+    /// What the destination is.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What probing found.
+    #[must_use]
+    pub fn probed(&self) -> &Probed {
+        &self.probed
+    }
+
+    /// What it takes.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Whether the run has ended early; what follows is only counted.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    /// Sends one dump that was surveyed before: its function libraries, then its keys. What happens to each entry is counted;
+    /// what ends the run early is kept for the report.
+    ///
+    /// # Errors
+    /// None but a selection that cannot be asked; everything else is in the report.
+    pub fn replay(
+        &mut self,
+        input: u32,
+        snapshot: &Snapshot<'_>,
+        survey: &Survey,
+        selection: &mut Selection,
+        watcher: &dyn Watcher,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        if self.stopped.is_none()
+            && let Err(error) = self.replay_functions(snapshot, survey)
+        {
+            self.stopped = Some(error);
+        }
+        let stop = Stop::default();
+        if let Some(error) = self.stopped.take() {
+            stop.set(error);
+        }
+        let answered = AtomicU64::new(0);
+        let evictions = eviction::Watch::default();
+        let done = AtomicBool::new(false);
+        let shared = Shared {
+            data: snapshot.data(),
+            input,
+            terms: &self.terms,
+            policies: &self.options.policies,
+            on_conflict: self.options.on_conflict,
+            watcher,
+            stop: &stop,
+            answered: &answered,
+        };
+        let (mut tally, mut entries) = (Tally::default(), 0);
+        std::thread::scope(|scope| {
+            if let Some(before) = self.evicted_before
+                && !stop.is_set()
+            {
+                let allowed = self.options.allow_eviction;
+                let (watch, connector, stop, done) = (&evictions, &self.connector, &stop, &done);
+                scope.spawn(move || watch.run(connector, before, allowed, stop, done));
+            }
+            let mut senders = Vec::new();
+            let mut workers = Vec::new();
+            for _ in 0..self.options.connections.max(1) {
+                let (sender, receiver) = sync_channel(BATCHES);
+                senders.push(sender);
+                let (shared, connector, window) = (&shared, &self.connector, self.options.window);
+                workers
+                    .push(scope.spawn(move || worker::run(shared, connector, window, &receiver)));
+            }
+            let mut feeder = Feeder {
+                senders,
+                next: 0,
+                batch: Vec::with_capacity(BATCH),
+                unsent: 0,
+            };
+            entries = feed(snapshot, selection, &mut feeder, &mut tally, &stop, watch);
+            tally.add_many(Outcome::NotReached, feeder.close());
+            for worker in workers {
+                match worker.join() {
+                    Ok(counted) => tally.merge(&counted),
+                    Err(_) => stop.set(Error::new(
+                        ErrorKind::Destination,
+                        "a connection's thread ended unexpectedly",
+                    )),
+                }
+            }
+            done.store(true, Ordering::Release);
+        });
+        self.tally.merge(&tally);
+        self.entries = self.entries.saturating_add(entries);
+        self.evictions_known &=
+            !evictions.blind.load(Ordering::Relaxed) || self.evicted_before.is_none();
+        self.evicted = self.evicted.max(evictions.grown.load(Ordering::Relaxed));
+        self.stopped = stop.take();
+        if self.stopped.is_none() && entries != survey.entries {
+            self.stopped = Some(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "the input held {} entries when it was checked, and {entries} when it was sent: it changed",
+                    survey.entries
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn replay_functions(&mut self, snapshot: &Snapshot<'_>, survey: &Survey) -> Result<()> {
+        if survey.functions.is_empty() {
+            return Ok(());
+        }
+        let mut connection = self.connector.connect()?;
+        functions::load(
+            snapshot.data(),
+            &survey.functions,
+            self.options.functions,
+            &mut connection,
+            &mut self.seen_functions,
+            &mut self.functions,
+        )
+    }
+
+    /// Counts the entries of an input that is not sent any more, since the run has ended early.
+    pub fn leave_out(&mut self, survey: &Survey) {
+        self.entries = self.entries.saturating_add(survey.entries);
+        self.tally.add_many(Outcome::NotReached, survey.entries);
+    }
+
+    /// Ends the run for a reason that comes from outside: an interrupt, an input that changed.
+    pub fn stop(&mut self, error: Error) {
+        self.stopped.get_or_insert(error);
+    }
+
+    /// Adds up.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        if let Some(before) = self.evicted_before {
+            let now = self
+                .connector
+                .connect()
+                .and_then(|mut connection| eviction::evicted_keys(&mut connection));
+            match now {
+                Ok(Some(now)) => {
+                    // The last value counts from before to after: what a watch missed is in it.
+                    self.evicted = self.evicted.max(now.saturating_sub(before));
+                    self.evictions_known = true;
+                }
+                _ => self.evictions_known = false,
+            }
+        }
+        Report {
+            entries: self.entries,
+            tally: self.tally,
+            functions: self.functions,
+            evicted: self.evictions_known.then_some(self.evicted),
+            elapsed: self.started.elapsed(),
+            stopped: self.stopped,
+        }
+    }
+}
+
+/// Entries in one batch to a connection.
+const BATCH: usize = 128;
+
+/// Batches that may wait for a connection.
+const BATCHES: usize = 4;
+
+/// Hands batches to connections in turn.
+struct Feeder<'data> {
+    senders: Vec<SyncSender<Vec<Entry<'data>>>>,
+    next: usize,
+    batch: Vec<Entry<'data>>,
+    /// Entries that no connection took.
+    unsent: u64,
+}
+
+impl<'data> Feeder<'data> {
+    fn push(&mut self, entry: Entry<'data>) {
+        self.batch.push(entry);
+        if self.batch.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Gives the batch to whoever has room first; where nobody has, waits for the next in turn.
+    fn flush(&mut self) {
+        let mut batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        let count = batch.len() as u64;
+        let connections = self.senders.len();
+        for _ in 0..connections {
+            self.next = (self.next + 1) % connections;
+            let Some(sender) = self.senders.get(self.next) else {
+                continue;
+            };
+            match sender.try_send(batch) {
+                Ok(()) => return,
+                Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => batch = back,
+            }
+        }
+        match self.senders.get(self.next).map(|sender| sender.send(batch)) {
+            Some(Ok(())) => {}
+            _ => self.unsent += count,
+        }
+    }
+
+    fn close(mut self) -> u64 {
+        if !self.batch.is_empty() {
+            self.flush();
+        }
+        self.unsent
+    }
+}
+
+/// Reads the dump a second time and hands out what the selection admits. Gives the number of entries read.
+fn feed<'data>(
+    snapshot: &Snapshot<'data>,
+    selection: &mut Selection,
+    feeder: &mut Feeder<'data>,
+    tally: &mut Tally,
+    stop: &Stop,
+    watch: &mut Watch<'_>,
+) -> u64 {
+    // The checksum was verified by the survey.
+    let mut records = snapshot.unverified_records();
+    let (mut entries, mut ticker, mut scratch) = (0u64, Ticker::default(), Vec::new());
+    loop {
+        let entry = match records.next_record() {
+            Ok(Some(Record::Entry(entry))) => entry,
+            Ok(Some(_)) => continue,
+            Ok(None) => return entries,
+            Err(error) => {
+                stop.set(error);
+                return entries;
+            }
+        };
+        entries += 1;
+        match selection.admits(&entry, &mut scratch) {
+            Ok(true) => feeder.push(entry),
+            Ok(false) => tally.add(Outcome::NotSelected),
+            Err(error) => {
+                tally.add(Outcome::NotReached);
+                stop.set(error);
+            }
+        }
+        if let Err(error) = ticker.tick(
+            watch,
+            Position {
+                offset: entry.end(),
+                entries,
+            }
+            .offset,
+            entries,
+        ) {
+            stop.set(error);
+        }
+    }
+}
+
+fn demand_empty(facts: &Facts) -> Result<()> {
+    match facts.total_keys() {
+        Some(0) => Ok(()),
+        Some(keys) => Err(Error::new(
+            ErrorKind::Destination,
+            format!("the destination holds {keys} keys, and --require-empty was given"),
+        )),
+        None => Err(Error::new(
+            ErrorKind::Destination,
+            "the destination does not say how many keys it holds, and --require-empty was given",
+        )),
+    }
+}
+
+/// Values must be walked before they are sent where nothing else shows that they are whole, or where a bad one does harm.
+fn demand_trust(surveys: &[Survey], acceptance: &Acceptance<'_>, options: &Options) -> Result<()> {
+    if options.trust_input {
+        return Ok(());
+    }
+    let reason = if options.untrusted {
+        "values must be walked before they are sent (--untrusted)"
+    } else if surveys.iter().any(|s| !s.is_verified()) {
+        "the dump has no checksum, so nothing shows that its values are whole"
+    } else if !acceptance.survives_bad_payloads() {
+        "this destination can end on a bad payload, so values must be walked first"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::Usage,
+        format!("{reason}, which this version cannot do yet"),
+    )
+    .with_hint("run `rdbridge check` on it, and load with --trust-input if you are sure of it"))
+}
+
+/// A destination that evicts must have room from the start.
+fn demand_memory(surveys: &[Survey], facts: &Facts, options: &Options) -> Result<()> {
+    if options.allow_eviction || facts.may_evict() != Some(true) {
+        return Ok(());
+    }
+    let (Some(limit), Some(used)) = (facts.maxmemory, facts.used_memory) else {
+        return Ok(());
+    };
+    let needed: u64 = surveys
+        .iter()
+        .map(estimated_memory)
+        .fold(0, u64::saturating_add);
+    let free = limit.saturating_sub(used);
+    if needed <= free {
+        return Ok(());
+    }
+    let policy = facts
+        .maxmemory_policy
+        .as_deref()
+        .unwrap_or("an evicting one");
+    Err(Error::new(
+        ErrorKind::Destination,
+        format!(
+            "the destination's policy is {policy}, it has {free} bytes free and this dump needs about {needed}: it would evict keys"
+        ),
+    )
+    .with_hint("raise maxmemory there, choose fewer keys, or say --allow-eviction"))
+}
+
+/// What a server needs for the selected part: its own account of the whole, by share; without one, the file's bytes and a
+/// flat cost per key.
+fn estimated_memory(survey: &Survey) -> u64 {
+    let by_size = survey
+        .value_bytes
+        .saturating_add(survey.selected.saturating_mul(64));
+    match survey.producer.used_mem {
+        Some(used) if survey.entries > 0 => {
+            let share = u128::from(used) * u128::from(survey.selected) / u128::from(survey.entries);
+            u64::try_from(share)
+                .unwrap_or(u64::MAX)
+                .max(by_size.min(used))
+        }
+        _ => by_size,
+    }
+}
+
+/// Types of `surveys` that the destination refuses, with the reason: what can be said before the first write.
+#[must_use]
+pub fn refusals(
+    surveys: &[Survey],
+    terms: &Terms,
+) -> Vec<(ValueType, crate::snapshot::Dialect, u64, String)> {
+    let mut list: Vec<(ValueType, crate::snapshot::Dialect, u64, String)> = Vec::new();
+    for (dialect, value_type, count) in surveys.iter().flat_map(Survey::types) {
+        if value_type == ValueType::MODULE_2 {
+            continue;
+        }
+        if let Some(crate::replay::TypeTerms::Refuse(reason)) = terms.get(value_type) {
+            match list
+                .iter_mut()
+                .find(|(t, d, ..)| (*t, *d) == (value_type, dialect))
+            {
+                Some((_, _, sum, _)) => *sum = sum.saturating_add(count),
+                None => list.push((value_type, dialect, count, reason.to_string())),
+            }
+        }
+    }
+    list
+}

@@ -1,0 +1,324 @@
+//! One connection of a load: entries come in batches, become commands, and end in outcomes as their replies come.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{KeyEvent, OnConflict, Watcher};
+use crate::error::{Error, ErrorKind, Escaped, Result};
+use crate::outcome::{Outcome, Road, Tally};
+use crate::replay::{self, Decision, Policies, Terms};
+use crate::resp::{Answer, Connector, Pipeline, Sink, WindowOptions};
+use crate::snapshot::Entry;
+use crate::target::{Asked, Reaction, Situation, react};
+use crate::wire::{Cursor, Str};
+
+/// What all connections of a run share.
+pub(super) struct Shared<'run> {
+    pub(super) data: &'run [u8],
+    pub(super) input: u32,
+    pub(super) terms: &'run Terms,
+    pub(super) policies: &'run Policies,
+    pub(super) on_conflict: OnConflict,
+    pub(super) watcher: &'run dyn Watcher,
+    pub(super) stop: &'run Stop,
+    pub(super) answered: &'run AtomicU64,
+}
+
+/// Ends a run from any thread, with the first reason given.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    flag: AtomicBool,
+    reason: Mutex<Option<Error>>,
+}
+
+impl Stop {
+    pub(super) fn set(&self, error: Error) {
+        if let Ok(mut reason) = self.reason.lock() {
+            reason.get_or_insert(error);
+        }
+        self.flag.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take(&self) -> Option<Error> {
+        self.reason.lock().ok().and_then(|mut reason| reason.take())
+    }
+}
+
+/// What is remembered of a command under way: enough to name its key again, not more.
+#[derive(Debug, Clone, Copy)]
+struct Ticket {
+    ordinal: u64,
+    offset: u64,
+    /// Where the type byte stands; the key's string is behind it.
+    type_offset: u64,
+    /// `i64::MAX` where it never expires.
+    expire_at_ms: i64,
+    db: u64,
+}
+
+/// Failures in words that are not known, in a row, after which it is no longer about single keys.
+const STRANGE_IN_A_ROW: u32 = 100;
+
+/// Runs one connection until the channel closes or the run stops. All entries that came through the channel are counted in the
+/// tally that it returns.
+pub(super) fn run<'data>(
+    shared: &Shared<'data>,
+    connector: &Connector,
+    window: WindowOptions,
+    batches: &Receiver<Vec<Entry<'data>>>,
+) -> Tally {
+    let mut replies = Replies {
+        shared,
+        tally: Tally::default(),
+        strange: 0,
+    };
+    let opened = connector
+        .connect()
+        .and_then(|connection| Pipeline::new(connection, window));
+    let mut pipeline = match opened {
+        Ok(pipeline) => Some(pipeline),
+        Err(error) => {
+            shared.stop.set(error);
+            None
+        }
+    };
+    let mut key = Vec::new();
+    for batch in batches {
+        for entry in &batch {
+            match &mut pipeline {
+                Some(pipeline) if !shared.stop.is_set() => {
+                    if let Err(error) = send(entry, pipeline, &mut replies, &mut key) {
+                        shared.stop.set(error);
+                    }
+                }
+                _ => replies.tally.add(Outcome::NotReached),
+            }
+        }
+    }
+    let Some(mut pipeline) = pipeline else {
+        return replies.tally;
+    };
+    if let Err(error) = pipeline.drain(&mut replies) {
+        shared.stop.set(error);
+    }
+    for (ticket, sent) in pipeline.unanswered() {
+        if sent {
+            replies.end(
+                ticket,
+                Outcome::Uncertain,
+                "it was sent, and no reply came back",
+            );
+        } else {
+            replies.tally.add(Outcome::NotReached);
+        }
+    }
+    replies.tally
+}
+
+fn send<'data>(
+    entry: &Entry<'data>,
+    pipeline: &mut Pipeline<Ticket>,
+    replies: &mut Replies<'_, 'data>,
+    key: &mut Vec<u8>,
+) -> Result<()> {
+    let shared = replies.shared;
+    let ticket = Ticket {
+        ordinal: entry.ordinal,
+        offset: entry.offset,
+        type_offset: entry.type_offset,
+        expire_at_ms: entry.expire_at_ms.unwrap_or(i64::MAX),
+        db: entry.db,
+    };
+    let restore = match replay::decide(entry, shared.terms, shared.policies) {
+        Decision::Send(restore) => restore,
+        Decision::Skip(outcome, reason) => {
+            replies.end(ticket, outcome, &reason);
+            return Ok(());
+        }
+    };
+    let ticket = Ticket {
+        expire_at_ms: restore.expire_at_ms.unwrap_or(i64::MAX),
+        ..ticket
+    };
+    let key = match entry.key.bytes(key) {
+        Ok(key) => key,
+        Err(error) => {
+            replies.end(
+                ticket,
+                Outcome::Refused,
+                &format!("its name cannot be read: {error}"),
+            );
+            return Ok(());
+        }
+    };
+    if let Err(error) = pipeline.select(restore.db, replies) {
+        replies.tally.add(Outcome::NotReached);
+        return Err(error);
+    }
+    restore.with_args("RESTORE", key, now_ms(), |args| {
+        pipeline.push(ticket, args, replies)
+    })
+}
+
+/// Milliseconds of Unix time: for what depends on the moment of sending, not for the run's instant.
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Judges replies and counts outcomes.
+struct Replies<'s, 'data> {
+    shared: &'s Shared<'data>,
+    tally: Tally,
+    strange: u32,
+}
+
+impl Sink<Ticket> for Replies<'_, '_> {
+    fn answered(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
+        self.shared.answered.fetch_add(1, Ordering::Relaxed);
+        if answer == Answer::Ok {
+            self.strange = 0;
+            let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= now_ms();
+            self.tally.add(if expired {
+                Outcome::ExpiredOnArrival
+            } else {
+                Outcome::Restored(Road::Raw)
+            });
+            return Ok(());
+        }
+        self.refused(ticket, answer)
+    }
+}
+
+impl Replies<'_, '_> {
+    #[cold]
+    fn refused(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
+        let reply = answer.reply();
+        let words = match reply.error() {
+            Some(words) => String::from_utf8_lossy(words).into_owned(),
+            None => reply.shown(),
+        };
+        // A run that is stopping takes what is still under way as it comes, but starts nothing new.
+        let situation = Situation { last_road: true };
+        match react(&reply, Asked::Restore, situation) {
+            Reaction::Done => {
+                self.tally.add(Outcome::Restored(Road::Raw));
+                Ok(())
+            }
+            Reaction::KeyExists => self.exists(ticket),
+            Reaction::KeyFails | Reaction::NextRoad(_) | Reaction::OlderForm => {
+                self.end(ticket, Outcome::Failed, &words);
+                Ok(())
+            }
+            Reaction::KeyFailsStrangely => {
+                self.end(ticket, Outcome::Failed, &words);
+                self.strange = self.strange.saturating_add(1);
+                if self.strange < STRANGE_IN_A_ROW {
+                    return Ok(());
+                }
+                Err(self.stop(
+                    &format!("{STRANGE_IN_A_ROW} keys in a row were refused: {words}"),
+                    "a quota of the service?",
+                ))
+            }
+            Reaction::TooLarge => {
+                self.end(ticket, Outcome::Failed, &words);
+                Err(self.stop(
+                    &words,
+                    "raise proto-max-bulk-len there, or leave the key out with --max-size",
+                ))
+            }
+            reaction => {
+                // The command was not executed, and none behind it will be: nothing is known to be wrong with this key.
+                self.tally.add(Outcome::NotReached);
+                Err(self.stop(&words, advice(reaction)))
+            }
+        }
+    }
+
+    fn exists(&mut self, ticket: Ticket) -> Result<()> {
+        match self.shared.on_conflict {
+            OnConflict::Skip => {
+                self.tally.add(Outcome::Existing);
+                Ok(())
+            }
+            OnConflict::Fail | OnConflict::Replace => {
+                self.end(ticket, Outcome::Conflict, "the destination has this key");
+                Ok(())
+            }
+            OnConflict::Abort => {
+                self.end(ticket, Outcome::Conflict, "the destination has this key");
+                Err(Error::new(
+                    ErrorKind::Destination,
+                    "stopped at the first key that exists (--on-conflict abort)",
+                ))
+            }
+        }
+    }
+
+    fn stop(&self, words: &str, advice: &'static str) -> Error {
+        let words = Escaped(words.as_bytes()).to_string();
+        Error::new(
+            ErrorKind::Destination,
+            format!("the destination says {words}; the load stopped"),
+        )
+        .with_hint(advice)
+    }
+
+    /// Counts an outcome, and tells the watcher where a person would want to know which key it was.
+    fn end(&mut self, ticket: Ticket, outcome: Outcome, reason: &str) {
+        self.tally.add(outcome);
+        if !(outcome.is_finding() || outcome == Outcome::Empty) {
+            return;
+        }
+        let start = usize::try_from(ticket.type_offset).unwrap_or(usize::MAX);
+        let bytes = self.shared.data.get(start..).unwrap_or_default();
+        let mut cursor = Cursor::new(bytes, ticket.type_offset);
+        let key = cursor
+            .u8()
+            .and_then(|_| Str::read(&mut cursor))
+            .map(|key| key.preview(4096))
+            .unwrap_or_default();
+        self.shared.watcher.key(&KeyEvent {
+            input: self.shared.input,
+            ordinal: ticket.ordinal,
+            offset: ticket.offset,
+            db: ticket.db,
+            key: &key,
+            outcome,
+            reason,
+        });
+    }
+}
+
+/// What to do about an answer that stops a load.
+fn advice(reaction: Reaction<'_>) -> &'static str {
+    match reaction {
+        Reaction::RoadClosed => {
+            "the user needs the right to RESTORE (in Redis' words: ACL SETUSER … +restore)"
+        }
+        Reaction::Retry(_) => {
+            "wait until the destination can write again, then load with --on-conflict skip"
+        }
+        Reaction::Pause(crate::target::Pause::OutOfMemory) => {
+            "give the destination more memory, then load again with --on-conflict skip"
+        }
+        Reaction::Pause(crate::target::Pause::CannotSave) => {
+            "the destination cannot write to its disk: mend that first"
+        }
+        Reaction::Moved(_) | Reaction::Ask(_) => {
+            "the destination is a cluster, which this version does not load into"
+        }
+        Reaction::FindMaster => "it became a replica: load into the master",
+        Reaction::Login => "log in with a user and password that hold for the whole load",
+        _ => "nothing more was sent",
+    }
+}
