@@ -101,15 +101,16 @@ cli=$(command -v redis-cli || true)
 ask() { "$cli" --no-auth-warning -u "$url" -n "$@"; }        # ask DB COMMAND...
 show() { # DB KEY
   local type; type=$(ask "$1" TYPE "$2")
+  [[ $type != none || $file != testdata/sample.rdb ]] || die "key $2 of db $1 is not at the destination, although the load ended with exit code $rc"
   printf '\ndb %s, %s %s, expires in %s s (-1: never)\n' "$1" "$type" "$2" "$(ask "$1" TTL "$2")"
   case $type in
     string) ask "$1" GETRANGE "$2" 0 120 ;;
     list) ask "$1" LRANGE "$2" 0 3 ;;
     set) ask "$1" SRANDMEMBER "$2" 4 ;;
     zset) ask "$1" ZRANGE "$2" 0 2 WITHSCORES ;;
-    hash) ask "$1" HSCAN "$2" 0 COUNT 4 | tail -n +2 | head -n 8 ;;
+    hash) ask "$1" HSCAN "$2" 0 COUNT 4 | sed -n '2,9p' ;;
     stream) ask "$1" XRANGE "$2" - + COUNT 2 ;;
-  esac | sed 's/^/    /'
+  esac | tr -d '\000-\010\013-\037\177' | cut -c 1-200 | sed 's/^/    /' # no control characters on the terminal
 }
 step "what the server returns now"
 ask 0 INFO keyspace | tr -d '\r'
@@ -119,8 +120,9 @@ if [[ $file = testdata/sample.rdb ]]; then
   printf '\nFCALL_RO stock 1 product:1, from the function library in the dump\n'
   ask 0 FCALL_RO stock 1 product:1 | sed 's/^/    /'
 else
-  ask 0 INFO keyspace | sed -n 's/^db\([0-9]*\):.*/\1/p' | head -n 3 | while read -r db; do
-    ask "$db" --scan --count 10 2>/dev/null </dev/null | head -n 4 | while IFS= read -r key; do show "$db" "$key" </dev/null; done
+  for db in $(ask 0 INFO keyspace | sed -n 's/^db\([0-9]*\):.*/\1/p' | sed -n 1,3p); do
+    mapfile -t keys < <(ask "$db" SCAN 0 COUNT 50 | sed -n 2,5p)
+    for key in "${keys[@]}"; do show "$db" "$key"; done
   done
 fi
 step "done (rdbridge load ended with exit code $rc)"
