@@ -13,11 +13,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::Outcome;
 use crate::payload::{NoPayload, Payload, payload_type};
 use crate::resp::Arg;
-use crate::snapshot::{Dialect, Entry, ModuleId, ValueType};
+use crate::snapshot::{Dialect, Entry, Function, ModuleId, ValueType};
 use crate::wire::{Cursor, Str, length};
 
 /// What to do with keys whose time is past at the run's instant.
@@ -301,6 +301,44 @@ impl Restore<'_> {
         }
         send(args.get(..count).unwrap_or(&args))
     }
+}
+
+/// The longest source of a function library that is sent, bytes: it is held in memory.
+const LONGEST_LIBRARY: u64 = 4 << 20;
+
+/// The source that `FUNCTION LOAD` takes. Release candidates of 7.0 kept engine and name apart: 7.0 puts them into a first
+/// line, and so do we.
+///
+/// # Errors
+/// `Corrupt` where a string lies, `Limit` for a source of more than 4 MiB.
+pub fn library_source(library: &Function<'_>) -> Result<Vec<u8>> {
+    match library {
+        Function::Source { code, .. } => whole(code),
+        Function::PreGa {
+            name, engine, code, ..
+        } => {
+            let (name, engine, code) = (whole(name)?, whole(engine)?, whole(code)?);
+            Ok([b"#!", &engine[..], b" name=", &name, b"\n", &code].concat())
+        }
+    }
+}
+
+fn whole(text: &Str<'_>) -> Result<Vec<u8>> {
+    if text.len() > LONGEST_LIBRARY {
+        return Err(Error::new(
+            ErrorKind::Limit,
+            format!(
+                "a function library of {} bytes; {LONGEST_LIBRARY} is the most",
+                text.len()
+            ),
+        ));
+    }
+    let mut out = Vec::new();
+    let mut pieces = text.pieces();
+    while let Some(piece) = pieces.next_piece()? {
+        out.extend_from_slice(piece);
+    }
+    Ok(out)
 }
 
 /// Whether a value is a collection without elements, as far as its undecoded head tells.

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::replay::library_source;
 use crate::resp::{Arg, Connection, Reply};
 use crate::snapshot::Function;
-use crate::wire::Str;
+use crate::wire::crc64;
 
 /// What to do with the function libraries of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,9 +46,6 @@ pub struct FunctionFailure {
     pub reason: String,
 }
 
-/// The longest source that is sent, bytes: it is held in memory.
-const LONGEST: u64 = 4 << 20;
-
 /// Sends the libraries at `offsets` of `data`.
 ///
 /// # Errors
@@ -66,7 +64,8 @@ pub(super) fn load(
             report.skipped = report.skipped.saturating_add(1);
             continue;
         }
-        let source = match source(data, *offset) {
+        let source = match Function::at(data, *offset).and_then(|library| library_source(&library))
+        {
             Ok(source) => source,
             Err(error) => {
                 report.failed.push(FunctionFailure {
@@ -76,7 +75,7 @@ pub(super) fn load(
                 continue;
             }
         };
-        if !seen.insert(crate::wire::crc64::checksum(&source)) {
+        if !seen.insert(crc64::checksum(&source)) {
             report.repeated = report.repeated.saturating_add(1);
             continue;
         }
@@ -108,36 +107,4 @@ pub(super) fn load(
         }
     }
     Ok(())
-}
-
-/// The source that `FUNCTION LOAD` takes. Release candidates of 7.0 kept engine and name apart: 7.0 puts them into a first
-/// line, and so do we.
-pub(crate) fn source(data: &[u8], offset: u64) -> Result<Vec<u8>> {
-    match Function::at(data, offset)? {
-        Function::Source { code, .. } => whole(&code),
-        Function::PreGa {
-            name, engine, code, ..
-        } => {
-            let (name, engine, code) = (whole(&name)?, whole(&engine)?, whole(&code)?);
-            Ok([b"#!", &engine[..], b" name=", &name, b"\n", &code].concat())
-        }
-    }
-}
-
-fn whole(text: &Str<'_>) -> Result<Vec<u8>> {
-    if text.len() > LONGEST {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!(
-                "a function library of {} bytes; {LONGEST} is the most",
-                text.len()
-            ),
-        ));
-    }
-    let mut out = Vec::new();
-    let mut pieces = text.pieces();
-    while let Some(piece) = pieces.next_piece()? {
-        out.extend_from_slice(piece);
-    }
-    Ok(out)
 }

@@ -1,0 +1,3 @@
+//! `export`: everything that a dump holds, as data or as commands, into any writer.
+
+pub mod restore;

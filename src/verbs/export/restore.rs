@@ -1,0 +1,261 @@
+//! `export --format restore`: the commands that `load` would send, as text for `redis-cli --pipe`.
+//!
+//! One pass: commands are written as entries are found, and the checksum is known only at the end. A wrong one is the error
+//! that this ends with; what was written then must not be used.
+
+use std::io::Write;
+
+use crate::error::{Error, Result};
+use crate::outcome::{Outcome, Tally};
+use crate::payload::payload_type;
+use crate::replay::{self, Decision, Policies, Terms, TypeTerms};
+use crate::resp::Arg;
+use crate::resp::pack::{self, Out};
+use crate::select::Selection;
+use crate::snapshot::{Dialect, Entry, ModuleId, Record, Snapshot, ValueType};
+use crate::target::{Acceptance, Assumed, Facts, Probed, footer};
+use crate::verbs::{Ticker, Watch};
+
+/// For whom the commands are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum For {
+    /// Any server that knows the types: the lowest footer that each needs.
+    #[default]
+    Any,
+    /// A server that takes payloads up to this RDB version.
+    Version(u16),
+    /// This product and version.
+    Target(Assumed),
+}
+
+/// What was exported.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Report {
+    /// Entries that the scanner read.
+    pub entries: u64,
+    /// Entries whose command was written.
+    pub written: u64,
+    /// The outcomes of all others.
+    pub not_written: Tally,
+    /// Function libraries written.
+    pub functions: u64,
+}
+
+impl Report {
+    /// Whether every entry that was read is either written or has an outcome.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        self.written.saturating_add(self.not_written.total()) == self.entries
+    }
+}
+
+/// Writes the commands for all selected entries of `snapshot` to `out`. `left_out` is told of each selected entry that is not
+/// written, with the reason.
+///
+/// # Errors
+/// Those of the reader (a wrong checksum comes last), of the selection, of `watch`, and `Io` of the writer.
+pub fn export(
+    snapshot: &Snapshot<'_>,
+    selection: &mut Selection,
+    to: For,
+    policies: &Policies,
+    out: &mut dyn Write,
+    left_out: &mut dyn FnMut(&Entry<'_>, Outcome, &str),
+    watch: &mut Watch<'_>,
+) -> Result<Report> {
+    let mut terms = KnownTerms::new(to);
+    let mut report = Report::default();
+    let mut text = Text {
+        buffer: Vec::with_capacity(FLUSH.saturating_mul(2)),
+        out,
+    };
+    let (mut db, mut key, mut scratch, mut ticker) = (0, Vec::new(), Vec::new(), Ticker::default());
+    let mut records = snapshot.records();
+    while let Some(record) = records.next_record()? {
+        let entry = match record {
+            Record::Entry(entry) => entry,
+            Record::Function(library) => {
+                let source = replay::library_source(&library)?;
+                let mut words = vec![Arg::from("FUNCTION"), Arg::from("LOAD")];
+                if policies.replace {
+                    words.push(Arg::from("REPLACE"));
+                }
+                words.push(Arg::Bytes(&source));
+                pack::command(&mut text, &words)?;
+                report.functions = report.functions.saturating_add(1);
+                continue;
+            }
+            _ => continue,
+        };
+        report.entries = report.entries.saturating_add(1);
+        ticker.tick(watch, entry.end(), report.entries)?;
+        if !selection.admits(&entry, &mut scratch)? {
+            report.not_written.add(Outcome::NotSelected);
+            continue;
+        }
+        let mut leave_out = |outcome: Outcome, reason: &str| {
+            report.not_written.add(outcome);
+            left_out(&entry, outcome, reason);
+        };
+        let restore = match replay::decide(&entry, terms.of(&entry)?, policies) {
+            Decision::Send(restore) => restore,
+            Decision::Skip(outcome, reason) => {
+                leave_out(outcome, &reason);
+                continue;
+            }
+        };
+        let key = match entry.key.bytes(&mut key) {
+            Ok(key) => key,
+            Err(error) => {
+                leave_out(
+                    Outcome::Refused,
+                    &format!("its name cannot be read: {error}"),
+                );
+                continue;
+            }
+        };
+        if restore.db != db {
+            db = restore.db;
+            let mut digits = itoa::Buffer::new();
+            pack::command(
+                &mut text,
+                &[Arg::from("SELECT"), Arg::from(digits.format(db))],
+            )?;
+        }
+        restore.with_args("RESTORE", key, policies.now_ms, |args| {
+            pack::command(&mut text, args)
+        })?;
+        report.written = report.written.saturating_add(1);
+        if text.buffer.len() >= FLUSH {
+            text.flush()?;
+        }
+    }
+    text.flush()?;
+    text.out
+        .flush()
+        .map_err(|error| Error::io("the output cannot be written", error))?;
+    Ok(report)
+}
+
+/// Bytes that are gathered before they are written.
+const FLUSH: usize = 128 * 1024;
+
+struct Text<'out> {
+    buffer: Vec<u8>,
+    out: &'out mut dyn Write,
+}
+
+impl Text<'_> {
+    fn flush(&mut self) -> Result<()> {
+        self.out
+            .write_all(&self.buffer)
+            .map_err(|error| Error::io("the output cannot be written", error))?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Out for Text<'_> {
+    fn copy(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn large(&mut self, piece: &[u8]) -> Result<()> {
+        self.flush()?;
+        self.out
+            .write_all(piece)
+            .map_err(|error| Error::io("the output cannot be written", error))
+    }
+}
+
+/// Terms that are looked up when a type is first met, since one pass does not know before what a dump holds.
+struct KnownTerms {
+    to: For,
+    facts: Facts,
+    terms: Terms,
+    known: Vec<(ValueType, Dialect)>,
+    modules: Vec<ModuleId>,
+}
+
+impl KnownTerms {
+    fn new(to: For) -> Self {
+        let mut facts = Facts::default();
+        if let For::Target(assumed) = to {
+            facts.assume(assumed);
+        }
+        let probed = Probed::default();
+        let mut terms = Acceptance::new(&facts, &probed).terms(&[], &[]);
+        if !matches!(to, For::Target(_)) {
+            terms.key_meta =
+                matches!(to, For::Any | For::Version(KEY_META..=79)).then_some(KEY_META);
+            // No destination is known whose limit could be asked.
+            terms.max_bulk = u64::MAX;
+        }
+        Self {
+            to,
+            facts,
+            terms,
+            known: Vec::new(),
+            modules: Vec::new(),
+        }
+    }
+
+    fn of(&mut self, entry: &Entry<'_>) -> Result<&Terms> {
+        let id = (entry.value_type, entry.dialect);
+        if !self.known.contains(&id) {
+            self.known.push(id);
+            let sent_as = payload_type(entry.value_type, entry.dialect);
+            let found = self.footer_for(sent_as, entry.dialect);
+            self.terms.set(entry.value_type, found);
+        }
+        if entry.value_type == ValueType::MODULE_2 {
+            self.learn_module(entry)?;
+        }
+        Ok(&self.terms)
+    }
+
+    fn learn_module(&mut self, entry: &Entry<'_>) -> Result<()> {
+        let id = crate::wire::length::read(&mut crate::wire::Cursor::new(
+            entry.value,
+            entry.value_offset,
+        ))?;
+        let module = ModuleId(id);
+        if !self.modules.contains(&module) {
+            self.modules.push(module);
+            // Whether the module is there is the user's knowledge: the text is made for a server that has it.
+            let found = self.footer_for(ValueType::MODULE_2, entry.dialect);
+            self.terms.set_module(module, found);
+        }
+        Ok(())
+    }
+
+    fn footer_for(&self, value_type: ValueType, dialect: Dialect) -> TypeTerms {
+        if let For::Target(_) = self.to {
+            let probed = Probed::default();
+            return match Acceptance::new(&self.facts, &probed).footer_for(value_type, dialect) {
+                Ok(version) => TypeTerms::Take(version),
+                Err(reason) => TypeTerms::Refuse(reason),
+            };
+        }
+        match (footer::footer_needed(value_type, dialect), self.to) {
+            (Err(reason), _) => TypeTerms::Refuse(reason.into()),
+            (Ok(needed), For::Version(newest))
+                if needed > newest || (needed >= 80) != (newest >= 80) && needed > 11 =>
+            {
+                TypeTerms::Refuse(
+                    format!(
+                        "{} needs RDB version {needed}, the target takes {newest}",
+                        value_type.name(dialect)
+                    )
+                    .into(),
+                )
+            }
+            // Servers up to 3.2.0 want their own number exactly.
+            (Ok(needed), For::Version(own @ (6 | 7))) => TypeTerms::Take(own.max(needed)),
+            (Ok(needed), _) => TypeTerms::Take(needed),
+        }
+    }
+}
+
+/// The footer of payloads with key metadata at their head.
+const KEY_META: u16 = 13;
