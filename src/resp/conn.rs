@@ -76,6 +76,7 @@ impl Connector {
             write_error: None,
             quiet_since: Instant::now(),
             quiet_bytes: 0,
+            last_exchange: Instant::now(),
             last_sent: Instant::now(),
             db: 0,
             marks: Marks::new(MarkKind::Echo),
@@ -116,6 +117,7 @@ pub struct Connection {
     write_error: Option<io::Error>,
     quiet_since: Instant,
     quiet_bytes: usize,
+    last_exchange: Instant,
     last_sent: Instant,
     db: u64,
     marks: Marks,
@@ -316,6 +318,12 @@ impl Connection {
     /// The connection is over: closed, reset, or timed out.
     pub fn exchange(&mut self, out: [&[u8]; 2], wait: bool) -> Result<usize> {
         self.still_open()?;
+        // The caller was elsewhere (a slow disk, a suspended process): that is not the server's silence.
+        let now = Instant::now();
+        if now.duration_since(self.last_exchange) > Duration::from_secs(1) {
+            self.patience();
+        }
+        self.last_exchange = now;
         let wants_write = out.iter().any(|part| !part.is_empty());
         loop {
             let mut written = 0;
@@ -342,6 +350,7 @@ impl Connection {
                 }
                 Err(error) => return Err(self.lost(Some(error))),
             };
+            self.last_exchange = Instant::now();
             self.inbox.received(received);
             self.quiet_bytes = self.quiet_bytes.saturating_add(received);
             if written > 0 {

@@ -380,8 +380,8 @@ impl<T> Pipeline<T> {
                 .out_of_step("the answer to a mark came too early"));
         }
         let slot = self.slots.pop_front();
-        self.window.answered(1);
         if let Some(slot) = slot {
+            self.window.answered(slot.bytes);
             self.under_way = self.under_way.saturating_sub(slot.bytes);
             if let Due::Command(ticket) = slot.due
                 && let Err(error) = sink.answered(ticket, Answer::Other(reply))
@@ -398,7 +398,7 @@ impl<T> Pipeline<T> {
         self.under_way = self.under_way.saturating_sub(slot.bytes);
         match slot.due {
             Due::Command(ticket) => {
-                self.window.answered(1);
+                self.window.answered(slot.bytes);
                 Some(ticket)
             }
             Due::Mark(_) => None,
@@ -441,7 +441,9 @@ struct Window {
     /// The window held the sender up since the epoch began: a larger one could help.
     was_full: bool,
     epoch: Instant,
+    /// Commands answered in this epoch, and their bytes.
     answered: u64,
+    answered_bytes: u64,
     /// Commands a second of the last epoch.
     rate: f64,
     /// Epochs to wait before the next try, after one that did not help.
@@ -466,16 +468,20 @@ impl Window {
             was_full: false,
             epoch: Instant::now(),
             answered: 0,
+            answered_bytes: 0,
             rate: 0.0,
             rest: 0,
         }
     }
 
     #[inline]
-    fn answered(&mut self, commands: u64) {
-        self.answered = self.answered.saturating_add(commands);
-        // Asking the clock for every reply would cost more than counting it.
-        if self.answered >= (self.commands as u64).saturating_mul(2) {
+    fn answered(&mut self, bytes: u64) {
+        self.answered = self.answered.saturating_add(1);
+        self.answered_bytes = self.answered_bytes.saturating_add(bytes);
+        // Asking the clock for every reply would cost more than counting it. Two windows' worth, by whichever bound is met.
+        if self.answered >= (self.commands as u64).saturating_mul(2)
+            || self.answered_bytes >= self.bytes.saturating_mul(2)
+        {
             self.judge();
         }
     }
@@ -499,159 +505,10 @@ impl Window {
         self.rate = rate;
         self.was_full = false;
         self.answered = 0;
+        self.answered_bytes = 0;
         self.epoch = Instant::now();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
-
-    use super::*;
-    use crate::resp::Connector;
-
-    /// A server that answers `commands` with what `answer` says for the n-th of them (marks are answered truly).
-    fn serve(answer: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Connector {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            let (mut socket, _) = listener.accept().unwrap();
-            let (mut bytes, mut chunk, mut n) = (Vec::new(), [0; 65536], 0);
-            loop {
-                let Ok(count @ 1..) = socket.read(&mut chunk) else {
-                    return;
-                };
-                bytes.extend_from_slice(&chunk[..count]);
-                let mut replies = Vec::new();
-                while let Some((words, used)) = parse(&bytes) {
-                    bytes.drain(..used);
-                    if words[0] == b"ECHO" {
-                        replies.extend(format!("${}\r\n", words[1].len()).into_bytes());
-                        replies.extend(&words[1]);
-                        replies.extend(b"\r\n");
-                    } else {
-                        replies.extend(answer(n));
-                        n += 1;
-                    }
-                }
-                if socket.write_all(&replies).is_err() {
-                    return;
-                }
-            }
-        });
-        Connector::new(format!("redis://{address}").parse().unwrap())
-    }
-
-    fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
-        let line = |at: usize| {
-            let end = at + bytes[at..].windows(2).position(|w| w == b"\r\n")?;
-            Some((
-                std::str::from_utf8(&bytes[at + 1..end])
-                    .unwrap()
-                    .parse::<usize>()
-                    .unwrap(),
-                end + 2,
-            ))
-        };
-        let (count, mut at) = line(0)?;
-        let mut words = Vec::new();
-        for _ in 0..count {
-            if at >= bytes.len() {
-                return None;
-            }
-            let (length, start) = line(at)?;
-            words.push(bytes.get(start..start + length)?.to_vec());
-            at = start + length + 2;
-        }
-        (at <= bytes.len()).then_some((words, at))
-    }
-
-    /// Answers by ticket, how it ended, and what was not answered.
-    type Run = (Vec<(usize, String)>, Result<()>, Vec<(usize, bool)>);
-
-    fn run(connector: &Connector, commands: usize) -> Run {
-        let mut pipeline =
-            Pipeline::new(connector.connect().unwrap(), WindowOptions::default()).unwrap();
-        assert!(pipeline.proves_places());
-        let mut got = Vec::new();
-        let mut sink = |ticket: usize, answer: Answer<'_>| {
-            got.push((ticket, answer.reply().shown()));
-            Ok(())
-        };
-        let mut result = Ok(());
-        for n in 0..commands {
-            let value = vec![b'v'; if n % 100 == 7 { 200_000 } else { n % 300 }];
-            result = pipeline.push(n, &[Arg::from("SET"), Arg::Bytes(&value)], &mut sink);
-            if result.is_err() {
-                break;
-            }
-        }
-        let result = result.and_then(|()| pipeline.drain(&mut sink));
-        (got, result, pipeline.unanswered().collect())
-    }
-
-    #[test]
-    fn every_reply_comes_back_with_its_ticket() {
-        let connector = serve(|n| {
-            if n % 10 == 3 {
-                format!("-ERR {n}\r\n").into_bytes()
-            } else {
-                b"+OK\r\n".to_vec()
-            }
-        });
-        let (got, result, unanswered) = run(&connector, 5000);
-        result.unwrap();
-        assert!(unanswered.is_empty());
-        assert_eq!(got.len(), 5000);
-        for (i, (ticket, words)) in got.iter().enumerate() {
-            assert_eq!(*ticket, i);
-            assert_eq!(words.contains(&format!("ERR {i}")), i % 10 == 3, "{words}");
-        }
-    }
-
-    #[test]
-    fn a_dropped_or_doubled_reply_is_seen() {
-        for (at, instead) in [
-            (777, &b""[..]),
-            (777, b"+OK\r\n+OK\r\n"),
-            (4999, b""),
-            (4999, b"+OK\r\n+OK\r\n"),
-        ] {
-            let connector = serve(move |n| {
-                if n == at {
-                    instead.to_vec()
-                } else {
-                    b"+OK\r\n".to_vec()
-                }
-            });
-            let (got, result, _) = run(&connector, 5000);
-            let error = result.unwrap_err().to_string();
-            assert!(
-                error.contains("replies do not fit the commands sent"),
-                "{error}"
-            );
-            assert!(got.len() <= 5000);
-        }
-    }
-
-    #[test]
-    fn what_was_not_answered_comes_back() {
-        let connector = serve(|n| {
-            if n == 3000 {
-                b"*nonsense\r\n".to_vec()
-            } else {
-                b"+OK\r\n".to_vec()
-            }
-        });
-        let (got, result, unanswered) = run(&connector, 5000);
-        assert!(result.unwrap_err().to_string().contains("nonsense"));
-        let first = unanswered.first().unwrap().0;
-        assert_eq!(
-            (got.len(), first),
-            (3000, 3000),
-            "in order, from the first without a reply"
-        );
-        assert!(unanswered[0].1, "it was sent");
-    }
-}
+mod tests;
