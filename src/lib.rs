@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod fingerprint;
+pub mod input;
 pub mod mapped;
 pub mod outcome;
 pub mod payload;
