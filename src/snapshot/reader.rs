@@ -205,16 +205,36 @@ pub struct Records<'data> {
     done: bool,
 }
 
-/// The checksum of all bytes before `upto`. It follows the scan closely, so that bytes are still in the cache.
-#[derive(Debug, Clone, Copy)]
+/// The checksum, computed a little ahead of the scan: it reads in one stream, as memory likes it, and the scan then finds its
+/// bytes in the cache.
+#[derive(Debug, Clone, Copy, Default)]
 struct Crc {
+    /// The checksum of all bytes before `upto`.
     value: u64,
     upto: u64,
+    /// The same, one step earlier: the end of the file may turn out to lie between the two.
+    before: u64,
+    before_upto: u64,
 }
 
 impl Crc {
-    /// How far the checksum may lag behind the scan, in bytes.
-    const LAG: u64 = 256 * 1024;
+    /// Bytes of one step.
+    const STEP: u64 = 256 * 1024;
+
+    /// Computes the next step, once the scan has come to the last one's end.
+    #[inline]
+    fn run_ahead(&mut self, data: &[u8], scanned: u64) {
+        if scanned >= self.upto {
+            self.step(data, scanned);
+        }
+    }
+
+    fn step(&mut self, data: &[u8], scanned: u64) {
+        self.advance(data, scanned);
+        (self.before, self.before_upto) = (self.value, self.upto);
+        let end = (data.len() as u64).saturating_sub(8).max(scanned);
+        self.advance(data, scanned.saturating_add(Self::STEP).min(end));
+    }
 
     fn advance(&mut self, data: &[u8], to: u64) {
         let (from, until) = (
@@ -225,6 +245,15 @@ impl Crc {
             self.value = crc64::update(self.value, bytes);
             self.upto = to;
         }
+    }
+
+    /// The checksum of all bytes before `end`, which the scan has just reached.
+    fn finish(mut self, data: &[u8], end: u64) -> u64 {
+        if end < self.upto {
+            (self.value, self.upto) = (self.before, self.before_upto);
+        }
+        self.advance(data, end);
+        self.value
     }
 }
 
@@ -243,7 +272,7 @@ impl<'data> Records<'data> {
             ordinal: 0,
             pending: Attributes::default(),
             templates: Templates::default(),
-            crc: options.verify_checksum.then_some(Crc { value: 0, upto: 0 }),
+            crc: options.verify_checksum.then(Crc::default),
             done: false,
         }
     }
@@ -291,10 +320,8 @@ impl<'data> Records<'data> {
 
     #[inline]
     fn read_record(&mut self) -> Result<Record<'data>> {
-        if let Some(crc) = &mut self.crc
-            && self.cursor.offset().saturating_sub(crc.upto) >= Crc::LAG
-        {
-            crc.advance(self.data, self.cursor.offset());
+        if let Some(crc) = &mut self.crc {
+            crc.run_ahead(self.data, self.cursor.offset());
         }
         loop {
             let offset = self.cursor.offset();
@@ -509,12 +536,12 @@ impl<'data> Records<'data> {
                 .cursor
                 .u64_le()
                 .map_err(|error| in_opcode(error, Opcode::EOF, self.dialect))?;
-            match &mut self.crc {
+            match self.crc {
                 _ if stored == 0 => ChecksumState::Disabled,
                 Some(crc) => {
-                    crc.advance(self.data, footer.offset());
-                    if crc.value != stored {
-                        return Err(wrong_checksum(footer, crc.value, stored));
+                    let computed = crc.finish(self.data, footer.offset());
+                    if computed != stored {
+                        return Err(wrong_checksum(footer, computed, stored));
                     }
                     ChecksumState::Verified(stored)
                 }

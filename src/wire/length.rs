@@ -29,6 +29,24 @@ pub enum Prefix {
 /// `Corrupt` for `82`–`bf`, or where the bytes end.
 #[inline]
 pub fn read_prefix(cursor: &mut Cursor<'_>) -> Result<Prefix> {
+    // Nearly every length of a real file is one of these two; the rest stays out of the callers' loops.
+    match *cursor.rest() {
+        [first @ 0..=0x3f, ..] => {
+            cursor.skip(1)?;
+            Ok(Prefix::Length(u64::from(first)))
+        }
+        [first @ 0x40..=0x7f, second, ..] => {
+            cursor.skip(2)?;
+            Ok(Prefix::Length(
+                u64::from(first & 0x3f) << 8 | u64::from(second),
+            ))
+        }
+        _ => read_rare_prefix(cursor),
+    }
+}
+
+#[inline(never)]
+fn read_rare_prefix(cursor: &mut Cursor<'_>) -> Result<Prefix> {
     let start = *cursor;
     let first = cursor.u8()?;
     match first {

@@ -81,15 +81,22 @@ impl<'data> Str<'data> {
         let start = *cursor;
         match length::read_prefix(cursor)? {
             Prefix::Length(length) => cursor.skip(length),
-            Prefix::Special(0) => cursor.skip(1),
-            Prefix::Special(1) => cursor.skip(2),
-            Prefix::Special(2) => cursor.skip(4),
-            Prefix::Special(3) => {
+            Prefix::Special(code) => Self::skip_special(cursor, code, start),
+        }
+    }
+
+    #[inline(never)]
+    fn skip_special(cursor: &mut Cursor<'data>, code: u8, start: Cursor<'data>) -> Result<()> {
+        match code {
+            0 => cursor.skip(1),
+            1 => cursor.skip(2),
+            2 => cursor.skip(4),
+            3 => {
                 let clen = length::read(cursor)?;
                 length::read(cursor)?;
                 cursor.skip(clen)
             }
-            Prefix::Special(code) => Err(unknown_form(start.place(), code)),
+            _ => Err(unknown_form(start.place(), code)),
         }
     }
 
