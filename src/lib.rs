@@ -17,6 +17,7 @@ pub mod survey;
 pub mod target;
 pub mod time;
 pub mod units;
+pub mod value;
 pub mod verbs;
 pub mod wire;
 
