@@ -3,6 +3,12 @@
 mod destination;
 mod support;
 
+#[global_allocator]
+static ALLOCATOR: support::alloc::Counting = support::alloc::Counting;
+
+// Whatever bytes a file has: no panic, no hang, little memory.
+mod hostile;
+
 // Arrows point down only.
 mod layering;
 
