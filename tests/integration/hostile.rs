@@ -11,6 +11,7 @@
 mod judge;
 mod mutate;
 mod packed;
+mod reference;
 mod seeds;
 mod worker;
 

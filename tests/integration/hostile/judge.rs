@@ -4,8 +4,11 @@ use rdbridge::error::{Error, ErrorKind};
 use rdbridge::snapshot::{Entry, Options, Record, Snapshot};
 use rdbridge::wire::Str;
 
-/// Reads `bytes` in every way in which the library reads a file, and holds what it says against what must be.
-pub(crate) fn judge(bytes: &[u8]) {
+use super::reference;
+
+/// Reads `bytes` in every way in which the library reads a file, and holds what it says against what must be. What does not
+/// depend on the checksum is done only where `thoroughly` is set: once for each case.
+pub(crate) fn judge(bytes: &[u8], thoroughly: bool) {
     let strict = Snapshot::parse(bytes);
     let options = |verify_checksum| Options {
         verify_checksum,
@@ -25,7 +28,7 @@ pub(crate) fn judge(bytes: &[u8]) {
     }
     let unverified = Snapshot::with_options(bytes, options(false)).expect("the header was read");
 
-    let first = walk(verified, bytes, true);
+    let first = walk(verified, bytes, thoroughly);
     let second = walk(unverified, bytes, false);
     assert_eq!(
         (first.records, first.entries),
@@ -38,13 +41,63 @@ pub(crate) fn judge(bytes: &[u8]) {
         (None, Some(b)) => panic!("only without the checksum: {b}"),
         (None, None) => {}
     }
+    if !thoroughly {
+        return;
+    }
     let entries = unverified.entries().take_while(Result::is_ok).count() as u64;
     assert_eq!(entries, second.entries, "entries() and records() differ");
+
+    judge_against_reference(unverified, bytes, &second);
 
     match unverified.producer() {
         Ok(producer) => assert!(!producer.product.is_empty()),
         Err(error) => judge_error(&error, bytes),
     }
+}
+
+/// The second reader finds the same.
+fn judge_against_reference(snapshot: Snapshot<'_>, bytes: &[u8], walked: &Walked) {
+    let reference = reference::read(bytes).expect("the library takes the header");
+    let mut keys = reference.keys.iter();
+    let mut trailing = None;
+    for record in snapshot.records().map_while(Result::ok) {
+        match record {
+            Record::Entry(entry) => {
+                let found = reference::Key {
+                    offset: entry.offset as usize,
+                    db: entry.db,
+                    value_type: entry.value_type.0,
+                    value: entry.value_offset as usize..entry.end() as usize,
+                    expire_at_ms: entry.expire_at_ms,
+                    idle: entry.idle_seconds,
+                    freq: entry.lfu_freq,
+                    extra: (
+                        entry.key_meta.map_or(0, <[u8]>::len),
+                        entry.sub_expires.len(),
+                    ),
+                };
+                let expected = keys.next();
+                assert_eq!(
+                    Some(&found),
+                    expected,
+                    "another key than the second reader's"
+                );
+            }
+            Record::End(end) => trailing = Some(end.trailing.len()),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        keys.next(),
+        None,
+        "the second reader goes on: {:?}",
+        walked.error
+    );
+    assert_eq!(
+        trailing, reference.trailing,
+        "one reads to the end: {:?}",
+        walked.error
+    );
 }
 
 /// What one pass said.
@@ -214,12 +267,20 @@ fn judge_record(record: &Record<'_>, bytes: &[u8], thoroughly: bool, scratch: &m
 fn judge_str(string: &Str<'_>, bytes: &[u8], scratch: &mut Vec<u8>) {
     let claimed = string.len();
     assert!(string.preview(64).len() <= 64);
+    let expected = match string {
+        Str::Lzf(packed) => Some(reference::unpack(packed.compressed, packed.ulen)),
+        _ => None,
+    };
     let mut pieces = string.pieces();
     let mut total = 0u64;
     let walked = loop {
         match pieces.next_piece() {
             Ok(Some(piece)) => {
                 assert!(!piece.is_empty(), "an empty piece");
+                if let Some(Ok(expected)) = &expected {
+                    let expected = &expected[total as usize..];
+                    assert!(expected.starts_with(piece), "decompressed to other bytes");
+                }
                 total += piece.len() as u64;
                 assert!(total <= claimed, "more than claimed");
             }
@@ -233,6 +294,13 @@ fn judge_str(string: &Str<'_>, bytes: &[u8], scratch: &mut Vec<u8>) {
         matches!(pieces.next_piece(), Ok(None)),
         "pieces are not fused"
     );
+    if let Some(expected) = &expected {
+        assert_eq!(
+            walked.is_ok(),
+            expected.is_ok(),
+            "damage is judged otherwise"
+        );
+    }
     let whole = string.bytes(scratch).map(<[u8]>::len);
     match (&walked, &whole) {
         (Ok(()), Ok(length)) => {
