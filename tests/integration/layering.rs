@@ -9,61 +9,76 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One row: a module of the library and the modules that it may name. A module may always name itself. The rows stand in
-/// the order of the layers, and a row may list only modules of rows above it, so the table itself cannot hold a cycle.
+/// One row: a module of the library and the modules that it may name. A module may always name itself and what it stands in
+/// (a verb may name `verbs`). The rows stand in the order of the layers, and a row may list only modules of rows above it, so the table itself cannot hold a cycle.
 const LAYERS: &[(&str, &[&str])] = &[
     // L0: knows nothing of RDB or RESP.
     ("error", &[]),
     ("units", &[]),
+    ("time", &["error", "units"]),
     ("mapped", &["error", "units"]),
     ("spool", &["error", "units", "mapped"]),
     ("fingerprint", &["error", "units", "mapped", "spool"]),
     // L1: bytes of the two sides. They do not know each other.
     ("wire", &["error", "units"]),
     ("resp", &["error", "units", "spool"]),
-    ("input", &["error", "units", "mapped", "spool"]),
+    ("input", &["error", "units", "time", "mapped", "spool"]),
     // L2: the container.
     ("snapshot", &["error", "units", "wire"]),
     ("payload", &["error", "units", "wire", "snapshot"]),
+    (
+        "survey",
+        &["error", "units", "time", "wire", "snapshot", "payload"],
+    ),
     // L3: what stands inside a value.
     (
         "value",
         &["error", "units", "spool", "fingerprint", "wire", "snapshot"],
     ),
-    // L4a: which entries, what became of them, and the other end.
+    // L4a: which entries, what became of them, how each one goes, and the other end.
     (
         "select",
-        &["error", "units", "fingerprint", "wire", "snapshot", "value"],
+        &[
+            "error",
+            "units",
+            "time",
+            "spool",
+            "fingerprint",
+            "wire",
+            "snapshot",
+            "value",
+        ],
     ),
     ("outcome", &["error", "units", "wire", "snapshot"]),
-    ("survey", &["error", "units", "wire", "snapshot", "payload"]),
     (
         "replay",
         &[
-            "error", "units", "wire", "resp", "snapshot", "payload", "outcome",
+            "error", "units", "time", "wire", "resp", "snapshot", "payload", "outcome",
         ],
     ),
     (
         "target",
         &[
-            "error", "units", "spool", "wire", "resp", "snapshot", "payload", "outcome", "replay",
+            "error", "units", "time", "spool", "wire", "resp", "snapshot", "payload", "outcome",
+            "replay",
         ],
     ),
     // L4: the verbs. What they share stands in `verbs` itself; no verb is in another one's list.
     ("verbs", BELOW_VERBS),
-    ("verbs::check", VERB),
-    ("verbs::info", VERB),
-    ("verbs::keys", VERB),
-    ("verbs::get", VERB),
-    ("verbs::export", VERB),
-    ("verbs::load", VERB),
-    ("verbs::plan", VERB),
-    ("verbs::compare", VERB),
+    ("verbs::check", BELOW_VERBS),
+    ("verbs::info", BELOW_VERBS),
+    ("verbs::keys", BELOW_VERBS),
+    ("verbs::get", BELOW_VERBS),
+    ("verbs::export", BELOW_VERBS),
+    ("verbs::load", BELOW_VERBS),
+    ("verbs::plan", BELOW_VERBS),
+    ("verbs::compare", BELOW_VERBS),
 ];
 
 const BELOW_VERBS: &[&str] = &[
     "error",
     "units",
+    "time",
     "mapped",
     "spool",
     "fingerprint",
@@ -72,30 +87,10 @@ const BELOW_VERBS: &[&str] = &[
     "input",
     "snapshot",
     "payload",
+    "survey",
     "value",
     "select",
     "outcome",
-    "survey",
-    "replay",
-    "target",
-];
-
-const VERB: &[&str] = &[
-    "verbs",
-    "error",
-    "units",
-    "mapped",
-    "spool",
-    "fingerprint",
-    "wire",
-    "resp",
-    "input",
-    "snapshot",
-    "payload",
-    "value",
-    "select",
-    "outcome",
-    "survey",
     "replay",
     "target",
 ];
@@ -499,7 +494,10 @@ fn judge_file(
             continue;
         };
         let Some((own, may_use)) = own else { continue };
-        if used.0 == own || may_use.contains(&used.0) {
+        let around = own
+            .strip_prefix(used.0)
+            .is_some_and(|o| o.starts_with("::"));
+        if used.0 == own || around || may_use.contains(&used.0) {
             report.arrows.insert((own.to_owned(), used.0.to_owned()));
         } else {
             fault(

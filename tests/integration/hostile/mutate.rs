@@ -115,7 +115,7 @@ pub(crate) struct Case {
     pub(crate) what: String,
     pub(crate) bytes: Vec<u8>,
     /// The end was cut off: sealing adds one.
-    cut: bool,
+    pub(crate) cut: bool,
 }
 
 /// How the end of a mutated file stands.

@@ -116,7 +116,7 @@ fn work() {
         for seal in Seal::ALL {
             let bytes = case.sealed(seal);
             totals.files += 1;
-            if let Err(what) = run(&bytes, seal == Seal::Right, &mut totals)
+            if let Err(what) = run(&bytes, seal == Seal::Right || case.cut, &mut totals)
                 && finds.len() < MOST_FINDS
                 && finds.insert(kind_of(&what))
             {
