@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Runs rdbridge and its rivals alternately and prints the medians of the ratios. Called by compare.sh; standard library only.
+
+Time is wall time of the whole process. CPU is user + system of the process. Memory is the peak of RssAnon + RssShmem, read
+every 5 ms: mapped pages of the dump belong to the page cache, not to the process.
+"""
+import argparse, os, pathlib, platform, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+OURS = ROOT / "target/release/rdbridge"
+SERVERS = pathlib.Path(os.environ.get("RDBRIDGE_SERVERS", pathlib.Path.home() / ".cache/rdbridge/servers"))
+REDIS = SERVERS / "redis-7.0"
+
+
+class Run:
+    def __init__(self, wall, cpu, memory):
+        self.wall, self.cpu, self.memory = wall, cpu, memory
+
+
+def own_memory(pid):
+    """RssAnon + RssShmem of a process and its children, in bytes."""
+    total = 0
+    try:
+        for line in open(f"/proc/{pid}/status"):
+            if line.startswith(("RssAnon:", "RssShmem:")):
+                total += int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return total
+
+
+def run(command, stdin=None, stdout=subprocess.DEVNULL, fine=(0,)):
+    """One process, measured. `fine` are the exit codes that mean that it did its work."""
+    source = open(stdin, "rb") if stdin else subprocess.DEVNULL
+    sink = open(stdout, "wb") if isinstance(stdout, (str, pathlib.Path)) else stdout
+    errors = tempfile.TemporaryFile()
+    begin = time.perf_counter()
+    process = subprocess.Popen([str(c) for c in command], stdin=source, stdout=sink, stderr=errors)
+    peak, done = [0], threading.Event()
+
+    def watch():
+        while not done.is_set():
+            peak[0] = max(peak[0], own_memory(process.pid))
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - begin
+    done.set()
+    watcher.join()
+    code = os.waitstatus_to_exitcode(status)
+    process.returncode = code
+    if code not in fine:
+        errors.seek(0)
+        sys.exit(f"{' '.join(map(str, command))} ended with {code}: {errors.read()[-2000:].decode(errors='replace')}")
+    return Run(wall, usage.ru_utime + usage.ru_stime, peak[0])
+
+
+class Server:
+    """A scratch redis-server on a free loopback port, without persistence."""
+
+    def __init__(self, *extra):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.dir = tempfile.mkdtemp(prefix="rdbridge-bench-")
+        self.process = subprocess.Popen(
+            [str(REDIS / "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.dir,
+             "--databases", "16", *extra], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.wait()
+
+    def wait(self, limit=120):
+        end = time.time() + limit
+        while time.time() < end:
+            if self.cli("PING") == "PONG":
+                return
+            time.sleep(0.02)
+        sys.exit("a scratch server did not start")
+
+    def cli(self, *words):
+        got = subprocess.run([str(REDIS / "redis-cli"), "-p", str(self.port), *words], capture_output=True, text=True)
+        return got.stdout.strip()
+
+    def cpu(self):
+        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def keys(self):
+        return sum(int(line.split("keys=")[1].split(",")[0]) for line in self.cli("INFO", "keyspace").splitlines() if "keys=" in line)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def alternate(runs, first, second):
+    """Runs both alternately; first one of each warms the page cache and is not counted."""
+    first(), second()
+    pairs = []
+    for n in range(runs):
+        # The order changes, so that neither always has the cache of the other.
+        pairs.append((first(), second()) if n % 2 == 0 else tuple(reversed((second(), first()))))
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def spread(values):
+    return f"{min(values):.2f}–{max(values):.2f}"
+
+
+ROWS = []
+
+
+def row(work, dump, rival, ours, theirs, budget, faster=True):
+    """`faster`: the ratio is how many times faster we are; else our time over theirs."""
+    ratios = [t.wall / o.wall if faster else o.wall / t.wall for o, t in zip(ours, theirs)]
+    ROWS.append((work, dump, rival, f"{median([o.wall for o in ours]):.3f} s", f"{median([t.wall for t in theirs]):.3f} s",
+                 f"{median(ratios):.2f} × ({spread(ratios)})", budget, f"{median([o.cpu for o in ours]):.2f} s",
+                 f"{max(o.memory for o in ours) / 2**20:.1f} MiB", f"{max(t.memory for t in theirs) / 2**20:.0f} MiB"))
+    print("  " + " | ".join(ROWS[-1]), file=sys.stderr)
+
+
+def load_rows(runs, dump, path):
+    """`load` against `redis-cli --pipe` of the text that was made before."""
+    text = pathlib.Path(tempfile.gettempdir()) / f"rdbridge-{dump}.restore"
+    run([OURS, "export", "--format", "restore", "--quiet", path], stdout=text)
+    server_cpu = []
+
+    def into(command, stdin=None):
+        server = Server("--proto-max-bulk-len", "2gb", "--client-query-buffer-limit", "3gb")
+        try:
+            got = run([c.format(port=server.port) if isinstance(c, str) else c for c in command], stdin=stdin)
+            got.keys = server.keys()
+            got.server = server.cpu()
+            return got
+        finally:
+            server.stop()
+
+    ours = lambda: into([OURS, "load", "--quiet", path, "--to", "redis://127.0.0.1:{port}"])
+    pipe = lambda: into([REDIS / "redis-cli", "-p", "{port}", "--pipe"], stdin=text)
+    mine, theirs = alternate(runs, ours, pipe)
+    if len({m.keys for m in mine + theirs}) != 1:
+        sys.exit(f"the two loads of {dump} ended with different numbers of keys")
+    row("load", dump, "redis-cli --pipe of the text made before", mine, theirs, "≤ 1.03 ×", faster=False)
+    share = median([m.cpu / m.server for m in mine])
+    ROWS.append(("load: own CPU over the server's", dump, "", "", "", f"{share * 100:.1f} %", "≤ 10 %", "", "", ""))
+    text.unlink()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bench", type=pathlib.Path, required=True)
+    parser.add_argument("--rivals", type=pathlib.Path, required=True)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--dumps", default="medium,large,big,gig")
+    parser.add_argument("--only", default="info,check,export,load,memory")
+    parser.add_argument("--write-readme", action="store_true")
+    options = parser.parse_args()
+    only, dumps = options.only.split(","), options.dumps.split(",")
+    rdb = options.rivals / "bin/rdb"
+    c_parser = os.environ.get("RDB_CLI")
+    for dump in [d for d in ("medium", "large", "big") if d in dumps]:
+        path = options.bench / f"{dump}.rdb"
+        judge = lambda: run([REDIS / "redis-check-rdb", path])
+        if "info" in only:
+            mine, theirs = alternate(options.runs, lambda: run([OURS, "info", path]), judge)
+            row("info (scan and CRC)", dump, "redis-check-rdb", mine, theirs, "≥ 20 ×" if dump == "medium" else "≥ 10 ×")
+        if "check" in only:
+            mine, theirs = alternate(options.runs, lambda: run([OURS, "check", "--quiet", path]), judge)
+            row("check (every value decoded)", dump, "redis-check-rdb", mine, theirs, "≥ 10 ×" if dump != "large" else "")
+        if "export" in only:
+            restore = lambda: run([OURS, "export", "--format", "restore", "--quiet", path])
+            ndjson = lambda: run([OURS, "export", "--format", "ndjson", "--quiet", path])
+            if c_parser:
+                mine, theirs = alternate(options.runs, restore, lambda: run([c_parser, path, "redis"]))
+                row("export --format restore", dump, "the C parser", mine, theirs, "≥ 10 ×")
+                mine, theirs = alternate(options.runs, ndjson, lambda: run([c_parser, path, "json"]))
+                row("export --format ndjson", dump, "the C parser", mine, theirs, "≥ 15 ×")
+            elif dump == "medium":
+                mine, theirs = alternate(options.runs, restore, judge)
+                row("export --format restore", dump, "redis-check-rdb (RDB_CLI not given)", mine, theirs, "")
+            if rdb.exists() and dump != "large":
+                mine, theirs = alternate(options.runs, ndjson, lambda: run([rdb, "--format", "json", path]))
+                row("export --format ndjson", dump, "the crate rdb 0.4", mine, theirs, "≥ 8 ×")
+        if "load" in only and dump != "big":
+            load_rows(options.runs if dump == "medium" else max(2, options.runs // 2), dump, path)
+    if "memory" in only and "gig" in dumps:
+        for name in ("gig-random", "gig-text"):
+            path = options.bench / f"{name}.rdb"
+            server = Server("--proto-max-bulk-len", "2gb", "--client-query-buffer-limit", "3gb")
+            for work in (["info", path], ["check", "--quiet", path], ["export", "--format", "ndjson", "--quiet", path],
+                         ["load", "--quiet", path, "--to", f"redis://127.0.0.1:{server.port}"]):
+                got = run([OURS, *work])
+                ROWS.append((work[0], name, "", f"{got.wall:.3f} s", "", "", "≤ 32 MiB + 4 a connection", f"{got.cpu:.2f} s",
+                             f"{got.memory / 2**20:.1f} MiB", ""))
+            server.stop()
+    table = [("work", "dump", "rival", "rdbridge", "rival", "ratio (spread)", "budget", "own CPU", "own memory", "rival's memory")]
+    table += [("---",) * 10] + ROWS
+    text = "\n".join("| " + " | ".join(line) + " |" for line in table)
+    cpu = next((l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
+    text += f"\n\nMeasured on {os.cpu_count()} cores ({cpu}), {platform.system()} {platform.release()}, page cache warm, {options.runs} pairs each, alternating."
+    print(text)
+    if options.write_readme:
+        readme = ROOT / "README.md"
+        whole = readme.read_text()
+        begin, end = "<!-- benches/compare.sh -->", "<!-- end -->"
+        if begin not in whole or end not in whole:
+            sys.exit("README.md has no place for the table")
+        head, rest = whole.split(begin, 1)
+        _, tail = rest.split(end, 1)
+        new = readme.with_suffix(".md.new")
+        new.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
+        new.replace(readme)
+
+
+if __name__ == "__main__":
+    main()
