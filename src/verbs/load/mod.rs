@@ -12,6 +12,7 @@ mod functions;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use crate::select::Selection;
 use crate::snapshot::{Entry, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::{Acceptance, Assumed, Facts, Probed, probe};
+use crate::value::Decoder;
 use crate::verbs::{Position, Ticker, Watch};
 use worker::{Shared, Stop};
 
@@ -59,6 +61,10 @@ pub struct Options {
     pub allow_eviction: bool,
     /// Send values unwalked where they should be walked first.
     pub trust_input: bool,
+    /// Where values are walked first and some are damaged: refuse these by name and load the others, instead of nothing.
+    pub skip_damaged: bool,
+    /// Where a value that is too large to be held is spooled while it is walked.
+    pub spool_dir: Option<PathBuf>,
     /// The dump comes from somebody who may mean harm: values are to be walked first.
     pub untrusted: bool,
     /// Connections; at least 1.
@@ -78,6 +84,8 @@ impl Default for Options {
             require_empty: false,
             allow_eviction: false,
             trust_input: false,
+            skip_damaged: false,
+            spool_dir: None,
             untrusted: false,
             connections: 1,
             window: WindowOptions::default(),
@@ -145,6 +153,8 @@ pub struct Load {
     facts: Facts,
     probed: Probed,
     terms: Terms,
+    /// Why values are walked before they are sent, if they are.
+    walk: Option<&'static str>,
     tally: Tally,
     functions: FunctionReport,
     seen_functions: HashSet<u64>,
@@ -244,7 +254,7 @@ impl Load {
                 .with_hint("the user needs the right to RESTORE and to the dump's keys (ACL SETUSER … +restore ~*)"));
         }
         let acceptance = Acceptance::new(&facts, &probed);
-        demand_trust(surveys, &acceptance, &options)?;
+        let walk = why_walk(surveys, &acceptance, &options);
         demand_memory(surveys, &facts, &options)?;
         let modules: BTreeSet<ModuleId> = surveys
             .iter()
@@ -277,6 +287,7 @@ impl Load {
             facts,
             probed,
             terms,
+            walk,
             tally: Tally::default(),
             functions: FunctionReport::default(),
             seen_functions: HashSet::new(),
@@ -305,6 +316,53 @@ impl Load {
     #[must_use]
     pub fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// Why values are to be walked before the first write ([`Load::walk`]), if they are.
+    #[must_use]
+    pub fn why_walk(&self) -> Option<&'static str> {
+        self.walk
+    }
+
+    /// Walks every selected value of a dump, before anything is sent; does nothing where [`Load::why_walk`] is `None` or
+    /// damaged values are to be skipped one by one.
+    ///
+    /// # Errors
+    /// `Corrupt` with the first damaged value and the number of all; those of reader, selection and `watch`.
+    pub fn walk(
+        &self,
+        snapshot: &Snapshot<'_>,
+        selection: &mut Selection,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        let Some(why) = self.walk.filter(|_| !self.options.skip_damaged) else {
+            return Ok(());
+        };
+        let mut decoder = Decoder::new(self.options.spool_dir.as_deref());
+        let mut records = snapshot.unverified_records();
+        let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
+        let (mut damaged, mut first) = (0u64, None);
+        while let Some(record) = records.next_record()? {
+            let Record::Entry(entry) = record else {
+                continue;
+            };
+            ticker.tick(watch, entry.end(), records.entries_seen())?;
+            if !selection.admits(&entry, &mut scratch)? {
+                continue;
+            }
+            if let Err(error) = decoder.validate(&entry) {
+                if error.kind() != ErrorKind::Corrupt {
+                    return Err(error);
+                }
+                damaged = damaged.saturating_add(1);
+                first.get_or_insert(error);
+            }
+        }
+        let Some(first) = first else { return Ok(()) };
+        Err(first.with_hint(format!(
+            "values were walked since {why}; {damaged} damaged in all, nothing was sent: `rdbridge check` lists them, \
+             --skip-damaged loads the others"
+        )))
     }
 
     /// Whether the run has ended early; what follows is only counted.
@@ -348,6 +406,8 @@ impl Load {
             watcher,
             stop: &stop,
             answered: &answered,
+            walk: self.walk.is_some(),
+            spool_dir: self.options.spool_dir.as_deref(),
         };
         let (mut tally, mut entries) = (Tally::default(), 0);
         std::thread::scope(|scope| {
@@ -569,25 +629,23 @@ fn demand_empty(facts: &Facts) -> Result<()> {
     }
 }
 
-/// Values must be walked before they are sent where nothing else shows that they are whole, or where a bad one does harm.
-fn demand_trust(surveys: &[Survey], acceptance: &Acceptance<'_>, options: &Options) -> Result<()> {
+/// Values are walked before they are sent where nothing else shows that they are whole, or where a bad one does harm.
+fn why_walk(
+    surveys: &[Survey],
+    acceptance: &Acceptance<'_>,
+    options: &Options,
+) -> Option<&'static str> {
     if options.trust_input {
-        return Ok(());
-    }
-    let reason = if options.untrusted {
-        "values must be walked before they are sent (--untrusted)"
+        None
+    } else if options.untrusted {
+        Some("the input is not trusted")
     } else if surveys.iter().any(|s| !s.is_verified()) {
-        "the dump has no checksum, so nothing shows that its values are whole"
+        Some("the dump has no checksum, so nothing else shows that its values are whole")
     } else if !acceptance.survives_bad_payloads() {
-        "this destination can end on a bad payload, so values must be walked first"
+        Some("the destination can end on a bad payload")
     } else {
-        return Ok(());
-    };
-    Err(Error::new(
-        ErrorKind::Usage,
-        format!("{reason}, which this version cannot do yet"),
-    )
-    .with_hint("run `rdbridge check` on it, and load with --trust-input if you are sure of it"))
+        None
+    }
 }
 
 /// A destination that evicts must have room from the start.

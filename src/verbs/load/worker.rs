@@ -1,5 +1,6 @@
 //! One connection of a load: entries come in batches, become commands, and end in outcomes as their replies come.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
@@ -12,6 +13,7 @@ use crate::replay::{self, Decision, Policies, Terms};
 use crate::resp::{Answer, Connector, Pipeline, Sink, WindowOptions};
 use crate::snapshot::Entry;
 use crate::target::{Asked, Reaction, Situation, react};
+use crate::value::Decoder;
 use crate::wire::{Cursor, Str};
 
 /// What all connections of a run share.
@@ -24,6 +26,9 @@ pub(super) struct Shared<'run> {
     pub(super) watcher: &'run dyn Watcher,
     pub(super) stop: &'run Stop,
     pub(super) answered: &'run AtomicU64,
+    /// Values are walked, and damaged ones refused, before they are sent.
+    pub(super) walk: bool,
+    pub(super) spool_dir: Option<&'run Path>,
 }
 
 /// Ends a run from any thread, with the first reason given.
@@ -89,11 +94,14 @@ pub(super) fn run<'data>(
         }
     };
     let mut key = Vec::new();
+    let mut walker = shared.walk.then(|| Decoder::new(shared.spool_dir));
     for batch in batches {
         for entry in &batch {
             match &mut pipeline {
                 Some(pipeline) if !shared.stop.is_set() => {
-                    if let Err(error) = send(entry, pipeline, &mut replies, &mut key) {
+                    if let Err(error) =
+                        send(entry, pipeline, &mut replies, &mut key, walker.as_mut())
+                    {
                         shared.stop.set(error);
                     }
                 }
@@ -126,6 +134,7 @@ fn send<'data>(
     pipeline: &mut Pipeline<Ticket>,
     replies: &mut Replies<'_, 'data>,
     key: &mut Vec<u8>,
+    walker: Option<&mut Decoder>,
 ) -> Result<()> {
     let shared = replies.shared;
     let ticket = Ticket {
@@ -146,6 +155,14 @@ fn send<'data>(
         expire_at_ms: restore.expire_at_ms.unwrap_or(i64::MAX),
         ..ticket
     };
+    if let Some(Err(error)) = walker.map(|walker| walker.validate(entry)) {
+        replies.end(
+            ticket,
+            Outcome::Refused,
+            &format!("its value cannot be walked: {error}"),
+        );
+        return Ok(());
+    }
     let key = match entry.key.bytes(key) {
         Ok(key) => key,
         Err(error) => {
