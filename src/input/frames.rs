@@ -5,12 +5,14 @@
 pub(super) const ENVELOPE: usize = 7;
 
 /// The longest header of a zstd or LZ4 frame, magic included.
+#[cfg(any(feature = "compression", test))]
 pub(super) const LONGEST_HEADER: usize = 19;
 
 pub(super) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 pub(super) const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 
 /// A frame without content, which zstd and LZ4 share: magic `50..5f 2a 4d 18`, then the length of what is to be skipped.
+#[cfg(feature = "compression")]
 pub(super) fn skippable(head: &[u8]) -> bool {
     matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }

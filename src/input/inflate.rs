@@ -38,16 +38,31 @@ pub(super) fn inflate<R: Read>(
         Packing::Gzip => gzip(feed, take),
         Packing::Zstd => zstd(feed, take, false),
         Packing::Lz4 => lz4(feed, take, false),
-        Packing::VcsZstd => envelope(feed).and_then(|()| zstd(feed, take, true)),
-        Packing::VcsLz4 => envelope(feed).and_then(|()| lz4(feed, take, true)),
+        Packing::VcsZstd => {
+            envelope(feed, frames::ZSTD_MAGIC).and_then(|()| zstd(feed, take, true))
+        }
+        Packing::VcsLz4 => envelope(feed, frames::LZ4_MAGIC).and_then(|()| lz4(feed, take, true)),
     }
 }
 
-/// Steps over Valkey's envelope, whose bytes the recognition has judged.
-fn envelope<R: Read>(feed: &mut Feed<R>) -> Result<()> {
+/// Steps over Valkey's envelope, whose bytes the recognition has judged, to the frame in it.
+fn envelope<R: Read>(feed: &mut Feed<R>, magic: [u8; 4]) -> Result<()> {
     let mut header = [0; frames::ENVELOPE];
     feed.read_exact(&mut header)
-        .map_err(|error| fault(feed, "VCS", error))
+        .map_err(|error| fault(feed, "VCS", error))?;
+    match next_frame(feed, "VCS", magic)? {
+        Some(_) => Ok(()),
+        None => {
+            let error = match feed.peek(magic.len()) {
+                Ok(rest) if magic.starts_with(rest) => return Err(cut(feed, "VCS")),
+                Ok(_) => {
+                    io::Error::new(io::ErrorKind::InvalidData, "no frame follows the envelope")
+                }
+                Err(error) => error,
+            };
+            Err(fault(feed, "VCS", error))
+        }
+    }
 }
 
 fn gzip<R: Read>(feed: &mut Feed<R>, take: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
@@ -121,7 +136,7 @@ fn lz4<R: Read>(
     let mut piece = vec![0; PIECE];
     while let Some(head) = next_frame(feed, "LZ4", frames::LZ4_MAGIC)? {
         let Some(header) = frames::lz4_header(&head) else {
-            return Err(fault(feed, "LZ4", io::ErrorKind::UnexpectedEof.into()));
+            return Err(cut(feed, "LZ4"));
         };
         if header.dictionary {
             return Err(Error::new(
@@ -173,14 +188,13 @@ fn next_frame<R: Read>(
         if !frames::skippable(&head) {
             return Ok(None);
         }
-        let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let Some(size) = head.get(4..).and_then(|size| size.first_chunk()) else {
-            return Err(fault(feed, name, cut()));
+            return Err(cut(feed, name));
         };
         let whole = 8 + u64::from(u32::from_le_bytes(*size));
         match io::copy(&mut feed.by_ref().take(whole), &mut io::sink()) {
             Ok(skipped) if skipped == whole => {}
-            Ok(_) => return Err(fault(feed, name, cut())),
+            Ok(_) => return Err(cut(feed, name)),
             Err(error) => return Err(fault(feed, name, error)),
         }
     }
@@ -252,6 +266,14 @@ impl<R: Read> Read for Lz4Frame<'_, R> {
         }
         Ok(read)
     }
+}
+
+/// The source ends inside a header, of which nothing was taken yet.
+#[cold]
+fn cut<R: Read>(feed: &mut Feed<R>, name: &'static str) -> Error {
+    let left = feed.peek(frames::LONGEST_HEADER).map_or(0, <[u8]>::len);
+    feed.consume(left);
+    fault(feed, name, io::ErrorKind::UnexpectedEof.into())
 }
 
 /// What a decoder or the source said, in words.

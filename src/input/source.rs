@@ -395,10 +395,12 @@ fn unopened(error: io::Error, path: &Path, options: &Options) -> Error {
     let denied = error.kind() == io::ErrorKind::PermissionDenied;
     let error = Error::io("cannot be opened", error);
     match denied {
-        true => error.with_hint(options.piped(&format!(
-            "servers keep their dumps to their own user; sudo cat {}",
-            shell_path(path)
-        ))),
+        true => {
+            let line = options.piped(&format!("sudo cat {}", shell_path(path)));
+            error.with_hint(format!(
+                "servers keep their dumps to their own user: `{line}`"
+            ))
+        }
         false => error,
     }
 }
@@ -522,5 +524,25 @@ impl Input {
             .metadata()
             .is_ok_and(|now| stamp.same_file(Stamp::of(&now)));
         (!same).then(|| Fact::Replaced { path: path.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_read_comes_with_a_way_out() {
+        let mut options = Options::new("/tmp");
+        options.command = "rdbridge info".to_owned();
+        let path = Path::new("/var/lib/redis/dump.rdb");
+        let error = unopened(io::ErrorKind::PermissionDenied.into(), path, &options);
+        assert_eq!(
+            error.to_string(),
+            "cannot be opened: permission denied; servers keep their dumps to their own user: \
+             `sudo cat /var/lib/redis/dump.rdb | rdbridge info - …`"
+        );
+        let error = unopened(io::ErrorKind::NotFound.into(), path, &options);
+        assert_eq!(error.hint(), None);
     }
 }

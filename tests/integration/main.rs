@@ -14,3 +14,10 @@ mod layering;
 
 // The samples that real servers wrote.
 mod testdata;
+
+// Inputs as a user names them.
+mod input;
+
+// Packed dumps, whole and broken.
+#[cfg(feature = "compression")]
+mod packed;
