@@ -44,7 +44,7 @@ pub struct Survey {
     pub largest_value: u64,
     /// The first selected key with its database: a name that the user's rights cover.
     pub sample: Option<(u64, Vec<u8>)>,
-    /// Where the records of function libraries begin, in bytes from the start of the input: see [`Function::at`].
+    /// Where the records of function libraries begin, in bytes from the start of the input: see [`crate::snapshot::Function::at`].
     pub functions: Vec<u64>,
     /// Module data that belongs to no key, by module.
     pub module_aux: BTreeMap<ModuleId, u64>,
