@@ -128,6 +128,9 @@ pub struct Connection {
 /// that does not answer.
 const PROGRESS: usize = 16 * 1024;
 
+/// So many bytes of a request are gathered before they are sent.
+const OUTBOX: usize = 256 * 1024;
+
 impl Connection {
     /// Sends one command and waits for its reply.
     ///
@@ -690,6 +693,13 @@ impl Out for Direct<'_> {
 
     fn large(&mut self, piece: &[u8]) -> Result<()> {
         self.0.send_all(piece)
+    }
+
+    fn between(&mut self) -> Result<()> {
+        if self.0.outbox.len() >= OUTBOX {
+            self.0.send_all(&[])?;
+        }
+        Ok(())
     }
 }
 

@@ -71,6 +71,15 @@ pub trait Out {
     /// # Errors
     /// Whatever sending can end in.
     fn large(&mut self, piece: &[u8]) -> Result<()>;
+
+    /// Called behind each argument: whoever sends may do so now, where much was copied. A command of a thousand arguments
+    /// need not stand in memory whole.
+    ///
+    /// # Errors
+    /// Whatever sending can end in.
+    fn between(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Out for Vec<u8> {
@@ -110,6 +119,7 @@ pub fn command(out: &mut impl Out, args: &[Arg<'_>]) -> Result<()> {
             }
         }
         out.copy(b"\r\n");
+        out.between()?;
     }
     Ok(())
 }

@@ -308,6 +308,11 @@ impl<T> Pipeline<T> {
             self.stream_before_out = self.stream_before_out.saturating_add(self.out.len() as u64);
             self.out.clear();
             self.sent = 0;
+        } else if self.sent >= BATCH {
+            // A socket that is always full is never written empty: what is sent must not stay in front for ever.
+            self.stream_before_out = self.stream_before_out.saturating_add(self.sent as u64);
+            self.out.drain(..self.sent);
+            self.sent = 0;
         }
         let of_large = written.saturating_sub(of_out);
         self.stream_before_out = self.stream_before_out.saturating_add(of_large as u64);
@@ -427,6 +432,13 @@ impl<T, S: Sink<T>> Out for Writer<'_, T, S> {
         while !rest.is_empty() {
             let written = self.pipeline.step(rest, true, self.sink)?;
             rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn between(&mut self) -> Result<()> {
+        while self.pipeline.waiting() >= 4 * BATCH {
+            self.pipeline.pump(true, self.sink)?;
         }
         Ok(())
     }

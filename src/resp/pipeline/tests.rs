@@ -552,3 +552,64 @@ fn the_window_grows_for_a_distant_server_and_stays_bounded() {
     assert_eq!(pipeline.window_commands(), 4096, "after {n} commands");
     assert!(most <= 4096 + 1, "{most} under way");
 }
+
+#[test]
+fn own_memory_stays_flat_whatever_the_socket_takes() {
+    // A unix socket takes little at a time, and the server is slow: every write is a part.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let (mut bytes, mut chunk) = (Vec::new(), [0; 16_000]);
+        while let Ok(count @ 1..) = socket.read(&mut chunk) {
+            bytes.extend_from_slice(&chunk[..count]);
+            let (mut replies, mut at) = (Vec::new(), 0);
+            while let Some((words, used)) = parse(&bytes[at..]) {
+                at += used;
+                if words[0] == b"ECHO" {
+                    replies.extend(
+                        [
+                            format!("${}\r\n", words[1].len()).as_bytes(),
+                            &words[1],
+                            b"\r\n",
+                        ]
+                        .concat(),
+                    );
+                } else {
+                    replies.extend(b"+OK\r\n");
+                }
+            }
+            bytes.drain(..at);
+            if socket.write_all(&replies).is_err() {
+                return;
+            }
+        }
+    });
+    let connector = Connector::new(path.to_str().unwrap().parse().unwrap());
+    let options = WindowOptions {
+        commands: 32 * 1024,
+        bytes: 64 << 20,
+        ..WindowOptions::default()
+    };
+    let mut pipeline = Pipeline::new(connector.connect().unwrap(), options).unwrap();
+    let mut sink = |_: usize, _: Answer<'_>| Ok(());
+    let value = vec![b'v'; 1000];
+    let mut most = 0;
+    for n in 0..8000 {
+        pipeline
+            .push(
+                n,
+                &[Arg::from("SET"), Arg::from("k"), Arg::Bytes(&value)],
+                &mut sink,
+            )
+            .unwrap();
+        most = most.max(pipeline.out.capacity());
+    }
+    // A command of many arguments is sent while it is packed.
+    let many = vec![Arg::Bytes(&[b'x'; 30_000][..]); 60];
+    pipeline.push(0, &many, &mut sink).unwrap();
+    most = most.max(pipeline.out.capacity());
+    pipeline.drain(&mut sink).unwrap();
+    assert!(most <= 1 << 20, "{most} bytes held");
+}
