@@ -1,3 +1,7 @@
-//! The command.
+//! The command. What it does is in the library; what is typed and what is shown is in `cli`.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -43,6 +43,7 @@
 mod codes;
 mod entry;
 mod extent;
+mod function;
 mod header;
 mod producer;
 mod reader;
@@ -56,7 +57,7 @@ pub use reader::{ChecksumState, End, Entries, Function, Record, Records};
 pub use template::Template;
 
 use crate::error::Result;
-use crate::wire::Cursor;
+use crate::wire::{Cursor, Str};
 
 /// How a snapshot is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +142,15 @@ impl<'data> Snapshot<'data> {
     #[must_use]
     pub fn entries(&self) -> Entries<'data> {
         Entries(self.records())
+    }
+
+    /// The key of the entry whose record begins at `offset`, as [`crate::snapshot::Entry::offset`] says: for looking at a key
+    /// again without keeping it. `dialect` is the entry's.
+    ///
+    /// # Errors
+    /// As [`Records::next_record`]; an offset that is none of this file's entries gives an error or a meaningless key.
+    pub fn key_at(&self, offset: u64, dialect: Dialect) -> Result<Str<'data>> {
+        self.records().key_at(offset, dialect)
     }
 
     /// What the aux fields in front of the first key say of the server that wrote the file.

@@ -2,6 +2,8 @@
 
 use super::codes::Dialect;
 use super::header::Header;
+use crate::error::Escaped;
+use crate::time::Timestamp;
 use crate::wire::Str;
 
 /// What the aux fields say. Every field may be missing, and none is a proof: they are written by the server, read by nobody.
@@ -72,5 +74,66 @@ impl Producer {
             b"repl-offset" => self.repl_offset = value().parse().ok(),
             _ => {}
         }
+    }
+
+    /// How old the data is and where it comes from, in one line: `taken 2026-11-22 02:00 UTC, 9 h ago, redis 7.2.4`. Aux
+    /// values are escaped: they are bytes of the file.
+    #[must_use]
+    pub fn taken(&self, now: Timestamp) -> String {
+        let when = match self.ctime {
+            Some(seconds) => {
+                let taken = Timestamp::from_secs(seconds);
+                format!("taken {taken}, {}", now.age_of(taken))
+            }
+            None => "taken at an unknown time".to_owned(),
+        };
+        let replicated = if self.repl_id.is_some() {
+            ", part of a replication"
+        } else {
+            ""
+        };
+        format!("{when}, {}{replicated}", self.server())
+    }
+
+    /// Product and version: `redis 7.2.4`.
+    #[must_use]
+    pub fn server(&self) -> String {
+        match &self.version {
+            Some(version) => {
+                let shown = Escaped(version.as_bytes()).to_string();
+                format!("{} {}", self.product, shown.trim_matches('"'))
+            }
+            None => format!("{} of an unknown version", self.product),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Dialect, Version};
+
+    #[test]
+    fn a_line_that_says_how_old_the_data_is() {
+        let mut producer = Producer::new(Header {
+            version: Version(11),
+            dialect: Dialect::Redis,
+        });
+        let now = Timestamp(1_795_345_200_000);
+        assert_eq!(
+            producer.taken(now),
+            "taken at an unknown time, redis of an unknown version"
+        );
+        for (name, value) in [
+            ("redis-ver", "7.2.4\x1b"),
+            ("ctime", "1795312800"),
+            ("repl-id", "x"),
+        ] {
+            producer.learn(&Str::Raw(name.as_bytes()), &Str::Raw(value.as_bytes()));
+        }
+        assert_eq!(
+            producer.taken(now),
+            "taken 2026-11-22 02:00 UTC, 9 h ago, redis 7.2.4\\x1b, part of a replication"
+        );
     }
 }

@@ -202,6 +202,7 @@ pub struct Records<'data> {
     pending: Attributes<'data>,
     templates: Templates<'data>,
     crc: Option<Crc>,
+    enterprise: u64,
     done: bool,
 }
 
@@ -273,7 +274,38 @@ impl<'data> Records<'data> {
             pending: Attributes::default(),
             templates: Templates::default(),
             crc: options.verify_checksum.then(Crc::default),
+            enterprise: 0,
             done: false,
+        }
+    }
+
+    /// How many opcodes of Redis Enterprise were met. They stand in front of keys and are skipped; other servers refuse them.
+    #[must_use]
+    pub fn enterprise_opcodes(&self) -> u64 {
+        self.enterprise
+    }
+
+    /// Whether attributes were read that belong to no key yet: at the end of a file they stand for nothing.
+    #[must_use]
+    pub fn has_pending_attributes(&self) -> bool {
+        self.pending.offset.is_some()
+    }
+
+    pub(super) fn key_at(mut self, offset: u64, dialect: Dialect) -> Result<Str<'data>> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        self.cursor = Cursor::new(self.data.get(start..).unwrap_or_default(), offset);
+        self.dialect = dialect;
+        self.crc = None;
+        loop {
+            let at = self.cursor.offset();
+            let number = self.cursor.u8()?;
+            if number <= 100 {
+                return Str::read(&mut self.cursor);
+            }
+            // Other records may stand between a key and its attributes.
+            if !self.read_attribute(Opcode(number), at)? {
+                self.read_other(Opcode(number), at)?;
+            }
         }
     }
 
@@ -406,8 +438,12 @@ impl<'data> Records<'data> {
                 Opcode::IDLE => self.pending.idle_seconds = Some(length::read(cursor)?),
                 Opcode::ENTERPRISE_RAM_LRU => {
                     length::read(cursor)?;
+                    self.enterprise = self.enterprise.saturating_add(1);
                 }
-                Opcode::ENTERPRISE_SLOT_NUM => self.pending.slot = Some(length::read(cursor)?),
+                Opcode::ENTERPRISE_SLOT_NUM => {
+                    self.pending.slot = Some(length::read(cursor)?);
+                    self.enterprise = self.enterprise.saturating_add(1);
+                }
                 Opcode::KEY_META if self.dialect == Dialect::Redis => {
                     let start = usize::try_from(offset).unwrap_or(usize::MAX);
                     skip_key_meta(cursor)?;
@@ -837,6 +873,23 @@ mod tests {
                 .starts_with("offset 19 (0x13): opcode 201: a compressed blob of Dragonfly"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_key_is_found_again_by_the_offset_of_its_record() {
+        let body = b"\xf9\x07\xfe\x03\xfa\x01a\x01b\xf8\x05\0\x03one\x01v\x79\x05\x6b\x01\0\x03two\x01w\0\xc0\x05\x01x";
+        let bytes = file("REDIS0011", body);
+        let snapshot = Snapshot::parse(&bytes).unwrap();
+        let mut records = snapshot.records();
+        while let Some(record) = records.next_record().unwrap() {
+            if let Record::Entry(entry) = record {
+                let again = snapshot.key_at(entry.offset, entry.dialect).unwrap();
+                assert_eq!(again, entry.key);
+                assert!(!records.has_pending_attributes());
+            }
+        }
+        assert_eq!(records.enterprise_opcodes(), 2);
+        assert!(snapshot.key_at(u64::MAX, Dialect::Redis).is_err());
     }
 
     #[test]

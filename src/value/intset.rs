@@ -131,7 +131,7 @@ mod tests {
         let bytes = hex("02000000 03000000 ffff 0500 2c01");
         assert_eq!(walk(&bytes).unwrap(), [-1, 5, 300]);
         assert_eq!(encode(&[-1, 5, 300]).unwrap(), bytes);
-        assert_eq!(walk(&hex("0200000000000000")).unwrap(), []);
+        assert_eq!(walk(&hex("0200000000000000")).unwrap(), [0i64; 0]);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What can be done with a dump. Each verb is a function over a [`crate::snapshot::Snapshot`] that returns what it found as
 //! data; none prints, and none knows another.
 
+pub mod check;
 pub mod export;
+pub mod info;
 pub mod load;
 
 use crate::error::Result;
+use crate::input::Tail;
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,5 +38,41 @@ impl Ticker {
         }
         self.next = offset.saturating_add(WATCH_EVERY);
         watch(Position { offset, entries })
+    }
+}
+
+/// What stands behind the end of a file, in words that follow "so many bytes behind the end: ".
+#[must_use]
+pub fn tail_words(tail: Tail) -> &'static str {
+    match tail {
+        Tail::None => "nothing",
+        Tail::Commands => "commands of an append-only file, which are newer than the dump",
+        Tail::EofMark {
+            commands_follow: false,
+        } => "the end mark of a diskless transfer",
+        Tail::EofMark {
+            commands_follow: true,
+        } => "the end mark of a diskless transfer, and commands that are newer than the dump",
+        Tail::AnotherDump => "another RDB file, which no server reads",
+        Tail::Zeros => "zero bytes",
+        _ => "garbage",
+    }
+}
+
+/// The same as a stable name for machines.
+#[must_use]
+pub fn tail_name(tail: Tail) -> &'static str {
+    match tail {
+        Tail::None => "none",
+        Tail::Commands => "commands",
+        Tail::EofMark {
+            commands_follow: false,
+        } => "eof-mark",
+        Tail::EofMark {
+            commands_follow: true,
+        } => "eof-mark-and-commands",
+        Tail::AnotherDump => "another-dump",
+        Tail::Zeros => "zeros",
+        _ => "garbage",
     }
 }

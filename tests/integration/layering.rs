@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // L0: knows nothing of RDB or RESP.
     ("error", &[]),
     ("units", &[]),
-    ("time", &["error", "units"]),
+    ("time", &[]),
     ("mapped", &["error", "units"]),
     ("spool", &["error", "units", "mapped"]),
     ("fingerprint", &["error", "units", "mapped", "spool"]),
@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("resp", &["error", "units", "spool"]),
     ("input", &["error", "units", "time", "mapped", "spool"]),
     // L2: the container.
-    ("snapshot", &["error", "units", "wire"]),
+    ("snapshot", &["error", "units", "time", "wire"]),
     ("payload", &["error", "units", "wire", "snapshot"]),
     (
         "survey",

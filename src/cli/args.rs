@@ -1,0 +1,380 @@
+//! What was typed. No I/O here.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use rdbridge::replay::ExpiredPolicy;
+use rdbridge::select::{Criteria, Glob, KeyPattern, Numbers, TtlFilter, TypeName};
+use rdbridge::target::Assumed;
+use rdbridge::time::Timestamp;
+use rdbridge::units::ByteCount;
+use rdbridge::verbs::load::{FunctionPolicy, OnConflict};
+use regex::bytes::Regex;
+
+/// Takes a Redis dump.rdb into any server that accepts only commands, and shows what is in it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rdbridge",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 done with findings, 2 usage, 3 input unreadable or damaged,\n4 destination cannot be used, 5 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Is this file whole? Verifies checksum and structure, and says what servers would refuse
+    Check(CheckArgs),
+    /// What is in it: counts and bytes by database and type, expiries, functions, modules, where it can be loaded
+    Info(InfoArgs),
+    /// Replay into a server: every key by RESTORE, its bytes as they are
+    Load(Box<LoadArgs>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Bytes behind the end of the file are a fault, not a warning
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Look for keys that stand twice in one database (16 bytes of temporary space for each key)
+    #[arg(long)]
+    pub(crate) duplicates: bool,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// How many of the largest values are named
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) top: u16,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    #[command(flatten)]
+    pub(crate) arrival: ArrivalArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// What may happen to the destination.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Policy")]
+pub(crate) struct PolicyArgs {
+    /// Keys that exist: leave them alone and list each (fail), leave them alone (skip), overwrite (replace), stop at the
+    /// first (abort)
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) on_conflict: Conflict,
+    /// Refuse a destination that holds any key
+    #[arg(long)]
+    pub(crate) require_empty: bool,
+    /// Function libraries: load them, replace those that exist, or skip them
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) functions: Functions,
+    /// Connections to the destination
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) connections: u16,
+    /// Go on where the destination evicts keys
+    #[arg(long)]
+    pub(crate) allow_eviction: bool,
+    /// Load a dump without its newer writes, which stand in an append-only file
+    #[arg(long)]
+    pub(crate) ignore_aof_tail: bool,
+    /// Send values as they are even where nothing shows that they are whole
+    #[arg(long, conflicts_with = "untrusted")]
+    pub(crate) trust_input: bool,
+    /// The dump may be made to do harm: every value is walked before it is sent
+    #[arg(long)]
+    pub(crate) untrusted: bool,
+    /// What the destination is, where it does not say: redis-7.2, valkey-8.1
+    #[arg(long, value_name = "SERVER")]
+    pub(crate) assume: Option<Assumed>,
+}
+
+/// What arrives.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Transformation")]
+pub(crate) struct ArrivalArgs {
+    /// Keys whose time is past: not sent (drop), sent without expiry (persist), sent with a new one (ttl=SECONDS)
+    #[arg(long, value_name = "drop|persist|ttl=SECONDS", default_value = "drop", value_parser = parse_expired)]
+    pub(crate) expired: ExpiredPolicy,
+    /// Another database number at the destination; several times
+    #[arg(long, value_name = "SRC:DST", value_parser = parse_db_pair)]
+    pub(crate) map_db: Vec<(u64, u64)>,
+}
+
+fn parse_expired(text: &str) -> Result<ExpiredPolicy, String> {
+    match text {
+        "drop" => Ok(ExpiredPolicy::Drop),
+        "persist" => Ok(ExpiredPolicy::Persist),
+        other => other
+            .strip_prefix("ttl=")
+            .and_then(|seconds| seconds.parse::<i64>().ok())
+            .filter(|seconds| *seconds > 0)
+            .and_then(|seconds| seconds.checked_mul(1000))
+            .map(ExpiredPolicy::Ttl)
+            .ok_or_else(|| "write drop, persist, or ttl=SECONDS with at least 1 second".to_owned()),
+    }
+}
+
+fn parse_db_pair(text: &str) -> Result<(u64, u64), String> {
+    text.split_once(':')
+        .and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)))
+        .ok_or_else(|| "write it as SRC:DST, such as 1:0".to_owned())
+}
+
+/// Keys that exist.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub(crate) enum Conflict {
+    #[default]
+    Fail,
+    Skip,
+    Replace,
+    Abort,
+}
+
+impl From<Conflict> for OnConflict {
+    fn from(typed: Conflict) -> Self {
+        match typed {
+            Conflict::Fail => OnConflict::Fail,
+            Conflict::Skip => OnConflict::Skip,
+            Conflict::Replace => OnConflict::Replace,
+            Conflict::Abort => OnConflict::Abort,
+        }
+    }
+}
+
+/// Function libraries.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub(crate) enum Functions {
+    #[default]
+    Load,
+    Replace,
+    Skip,
+}
+
+impl From<Functions> for FunctionPolicy {
+    fn from(typed: Functions) -> Self {
+        match typed {
+            Functions::Load => FunctionPolicy::Load,
+            Functions::Replace => FunctionPolicy::Replace,
+            Functions::Skip => FunctionPolicy::Skip,
+        }
+    }
+}
+
+/// For every verb.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct CommonArgs {
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No progress and no notes on standard error, errors only
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// The instant of this run, for tests: what is expired, how old the dump is
+    #[arg(long, hide = true, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) now: Option<Timestamp>,
+}
+
+/// Which files, and how they are read.
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// Dumps: files (also gzip, zstd, LZ4), directories of shard dumps, `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) how: ReadArgs,
+}
+
+/// How files are read.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reading")]
+pub(crate) struct ReadArgs {
+    /// Read files of RDB versions that are newer than this program; numbers may mean something else there
+    #[arg(long)]
+    pub(crate) accept_newer: bool,
+    /// Copy files to the spool instead of mapping them: for files that may be cut short meanwhile
+    #[arg(long)]
+    pub(crate) no_mmap: bool,
+    /// Where temporary files go [default: TMPDIR or /tmp]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool_dir: Option<PathBuf>,
+}
+
+/// Which entries: the same for every verb.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection")]
+pub(crate) struct SelectArgs {
+    /// Only these databases: 0,3,5-9
+    #[arg(long, value_name = "N,…")]
+    db: Vec<Numbers>,
+    /// Not these databases
+    #[arg(long, value_name = "N,…")]
+    exclude_db: Vec<Numbers>,
+    /// Only keys that fit the pattern, as KEYS takes it; several times: one must fit
+    #[arg(long = "match", value_name = "GLOB")]
+    matches: Vec<OsString>,
+    /// No keys that fit the pattern
+    #[arg(long, value_name = "GLOB")]
+    exclude_match: Vec<OsString>,
+    /// Only keys in which the expression is found (bytes: (?-u)\xff)
+    #[arg(long, value_name = "RE")]
+    regex: Vec<Regex>,
+    /// No keys in which the expression is found
+    #[arg(long, value_name = "RE")]
+    exclude_regex: Vec<Regex>,
+    /// Only these types: string, list, set, zset, hash, stream, array, module, or a module type's name
+    #[arg(long = "type", value_name = "TYPE,…", value_delimiter = ',')]
+    types: Vec<TypeName>,
+    /// Not these types
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
+    exclude_type: Vec<TypeName>,
+    /// Values of at least so many bytes in the file: 4096, 10k, 1MiB
+    #[arg(long, value_name = "BYTES")]
+    min_size: Option<ByteCount>,
+    /// Values of at most so many bytes in the file
+    #[arg(long, value_name = "BYTES")]
+    max_size: Option<ByteCount>,
+    /// Keys with an expiry (any), without (none), or that expire from A until before B: ..0 is past, 1h..7d, 2026-11-22..
+    #[arg(long, value_name = "any|none|A..B", allow_hyphen_values = true)]
+    with_ttl: Option<TtlFilter>,
+    /// Only keys of these cluster slots: 0-5460,7000
+    #[arg(long, value_name = "A-B,…")]
+    slot: Vec<Numbers>,
+    /// No keys of these cluster slots
+    #[arg(long, value_name = "A-B,…")]
+    exclude_slot: Vec<Numbers>,
+    /// Only keys in this list: one escaped name a line, as `keys` prints them; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys_from: Option<PathBuf>,
+    /// The list has raw names, each ended by a zero byte
+    #[arg(long, requires = "keys_from")]
+    pub(crate) null: bool,
+}
+
+impl SelectArgs {
+    /// The conditions, but for the list of names.
+    pub(crate) fn criteria(&self) -> Criteria {
+        let patterns = |globs: &[OsString], regexes: &[Regex]| {
+            globs
+                .iter()
+                .map(|glob| KeyPattern::Glob(Glob::new(&glob.clone().into_vec())))
+                .chain(regexes.iter().cloned().map(KeyPattern::Regex))
+                .collect()
+        };
+        Criteria {
+            dbs: together(&self.db),
+            exclude_dbs: together(&self.exclude_db),
+            keys: patterns(&self.matches, &self.regex),
+            exclude_keys: patterns(&self.exclude_match, &self.exclude_regex),
+            types: self.types.clone(),
+            exclude_types: self.exclude_type.clone(),
+            min_size: self.min_size.map(|size| size.0),
+            max_size: self.max_size.map(|size| size.0),
+            ttl: self.with_ttl,
+            slots: together(&self.slot),
+            exclude_slots: together(&self.exclude_slot),
+            names: None,
+        }
+    }
+}
+
+/// A flag that is given several times adds up.
+fn together(sets: &[Numbers]) -> Option<Numbers> {
+    let (first, rest) = sets.split_first()?;
+    let mut all = first.clone();
+    for set in rest {
+        all.extend(set);
+    }
+    Some(all)
+}
+
+/// Where to, and as whom.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Destination")]
+pub(crate) struct DestinationArgs {
+    /// The server: redis://[user@]host[:port][/db], rediss:// for TLS, unix:///path
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// ACL user, where the address has none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    /// PEM file with the certificates to trust instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// PEM file with the client's certificate
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// PEM file with the client's key
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// The name that the server's certificate must carry, where it is not the host
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+    /// Take any certificate: whoever sits on the way can read and change everything
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// The longest time to connect
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) connect_timeout: u32,
+    /// The longest time without an answer that is due
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) io_timeout: u32,
+}
+
+/// Where the password comes from. Else: `RDBRIDGE_PASSWORD`, `REDISCLI_AUTH`.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct PasswordArgs {
+    /// File whose content is the password; read at every connect [else: RDBRIDGE_PASSWORD, REDISCLI_AUTH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Shell command that prints the password; run at every connect
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) password_command: Option<String>,
+    /// Ask for the password on the terminal
+    #[arg(long)]
+    pub(crate) ask_password: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

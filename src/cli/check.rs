@@ -1,0 +1,202 @@
+//! `check`: the findings as lines, or as JSON while they are found.
+
+use std::io::Write as _;
+
+use rdbridge::select::Selection;
+use rdbridge::snapshot::Snapshot;
+use rdbridge::units::ByteCount;
+use rdbridge::verbs::check::{self, Finding, Options, Outcome, Severity};
+use rdbridge::{Error, ErrorKind, Result};
+
+use super::args::CheckArgs;
+use super::exit::Exit;
+use super::output::{Json, Out, plural};
+use super::plan::{self, Run};
+
+pub(crate) fn run(args: &CheckArgs, run: &Run, out: &mut Out) -> anyhow::Result<Exit> {
+    let mut inputs = run.inputs(&args.input, "check")?;
+    let mut selection = run.selection(&args.select, &args.input.how)?;
+    let options = Options {
+        strict: args.strict,
+        duplicates: args.duplicates,
+        spool_dir: plan::spool_dir(&args.input.how),
+    };
+    let mut json = run.json.then(|| Json::begin(out)).transpose()?;
+    let mut exit = Exit::Done;
+    for index in 0..inputs.len() {
+        let name = inputs.sources()[index].name().to_owned();
+        let opened = run.open(&mut inputs, index);
+        let checked = match opened {
+            Ok(input) => {
+                let mut report = Report {
+                    out,
+                    json: json.as_mut(),
+                    several: inputs.len() > 1,
+                    input: &name,
+                };
+                report.begin()?;
+                let outcome = one(&input, args, run, &options, &mut selection, &mut report)?;
+                if let Some(change) = input.changed_since_open()? {
+                    return Err(Error::new(
+                        ErrorKind::Corrupt,
+                        format!("the file changed while it was read: {change}"),
+                    )
+                    .or_input(name)
+                    .into());
+                }
+                report.end(&outcome)?;
+                if outcome.fatal.is_some() {
+                    Exit::Input
+                } else if outcome.faults > 0 {
+                    Exit::Findings
+                } else {
+                    Exit::Done
+                }
+            }
+            // The other inputs are worth checking, unless the user wants to stop.
+            Err(error) if error.kind() != ErrorKind::Interrupted && inputs.len() > 1 => {
+                super::say(&error.to_string());
+                Exit::of(&error.into())
+            }
+            Err(error) => return Err(error.into()),
+        };
+        exit = exit.and(checked);
+    }
+    if let Some(missing) = selection.missing()?
+        && !missing.is_empty()
+    {
+        exit = exit.and(Exit::Findings);
+        super::say_missing(&missing);
+    }
+    if let Some(json) = json {
+        json.end(out, exit)?;
+    }
+    Ok(exit)
+}
+
+fn one(
+    input: &rdbridge::input::Input,
+    args: &CheckArgs,
+    run: &Run,
+    options: &Options,
+    selection: &mut Selection,
+    report: &mut Report<'_>,
+) -> anyhow::Result<Outcome> {
+    let bytes = input.bytes();
+    let snapshot = match Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how)) {
+        Ok(snapshot) => snapshot,
+        // Not even a header: that is a result like any other damage.
+        Err(error) => return Ok(Outcome::unreadable(&error)),
+    };
+    let mut progress = run.progress(format!("check {}", input.name()), bytes.len() as u64);
+    let outcome = check::check(
+        &snapshot,
+        options,
+        selection,
+        &mut |finding| report.finding(&finding),
+        &mut |position| progress.tick(position),
+    )
+    .map_err(|error| error.or_input(input.name()))?;
+    drop(progress);
+    run.note(&format!(
+        "{}: {}",
+        input.name(),
+        outcome.producer.taken(run.now)
+    ));
+    Ok(outcome)
+}
+
+/// Writes what is found, as it is found.
+struct Report<'a> {
+    out: &'a mut Out,
+    json: Option<&'a mut Json>,
+    several: bool,
+    input: &'a str,
+}
+
+impl Report<'_> {
+    fn begin(&mut self) -> anyhow::Result<()> {
+        if let Some(json) = &mut self.json {
+            json.begin_input(self.out, self.input)?;
+            json.begin_list(self.out, "findings")?;
+        }
+        Ok(())
+    }
+
+    fn finding(&mut self, finding: &Finding) -> Result<()> {
+        let written = match &mut self.json {
+            Some(json) => json.item(self.out, finding),
+            None => self.line(finding),
+        };
+        written.map_err(|error| Error::io("a finding cannot be told", error))
+    }
+
+    fn line(&mut self, finding: &Finding) -> std::io::Result<()> {
+        if self.several {
+            write!(self.out, "{}: ", self.input)?;
+        }
+        writeln!(self.out, "{}: {finding}", finding.severity.name())
+    }
+
+    fn end(&mut self, outcome: &Outcome) -> anyhow::Result<()> {
+        for warning in &outcome.warnings {
+            self.finding(warning)?;
+        }
+        if let Some(fatal) = &outcome.fatal {
+            self.finding(fatal)?;
+        }
+        if let Some(json) = &mut self.json {
+            json.end_list(self.out)?;
+            json.field(self.out, "sound", &outcome.is_sound())?;
+            json.field(self.out, "faults", &outcome.faults)?;
+            json.field(self.out, "totals", &outcome.totals)?;
+            json.field(self.out, "producer", &outcome.producer)?;
+            json.end_input(self.out)?;
+            return Ok(());
+        }
+        writeln!(self.out, "{}: {}", self.input, summary(outcome))?;
+        Ok(())
+    }
+}
+
+/// The last line of one input.
+fn summary(outcome: &Outcome) -> String {
+    let totals = &outcome.totals;
+    let verdict = match (&outcome.fatal, outcome.faults) {
+        (Some(_), 0) => "cannot be read to its end".to_owned(),
+        (Some(_), faults) => format!("cannot be read to its end, {}", plural(faults, "fault")),
+        (None, 0) => "sound".to_owned(),
+        (None, faults) => plural(faults, "fault"),
+    };
+    let keys = if totals.selected == totals.entries {
+        plural(totals.entries, "key")
+    } else {
+        format!(
+            "{} of {}",
+            plural(totals.selected, "key"),
+            plural(totals.entries, "key")
+        )
+    };
+    let checksum = match totals.checksum {
+        "verified" => "checksum verified",
+        "disabled" => "checksum switched off by the writer",
+        "none" => "no checksum in this version",
+        _ => "checksum not reached",
+    };
+    let warnings = outcome
+        .warnings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Warning)
+        .count() as u64;
+    let mut text = format!(
+        "{verdict}: {keys}, {}, {checksum}",
+        ByteCount(totals.bytes).short()
+    );
+    if warnings > 0 {
+        text.push_str(&format!(
+            ", {}",
+            plural(warnings, "kind of warning").replace("warnings", "warning")
+        ));
+    }
+    text
+}

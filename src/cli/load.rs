@@ -1,0 +1,402 @@
+//! `load`: everything verified, the destination asked, then written; the closing table.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use rdbridge::error::Escaped;
+use rdbridge::input::{Input, Inputs, classify_tail};
+use rdbridge::outcome::Outcome;
+use rdbridge::replay::{DbMap, Policies};
+use rdbridge::resp::Connector;
+use rdbridge::select::Selection;
+use rdbridge::snapshot::Snapshot;
+use rdbridge::survey::Survey;
+use rdbridge::target::Facts;
+use rdbridge::units::ByteCount;
+use rdbridge::verbs::load::{self, KeyEvent, Load, OnConflict, Options, Report, Watcher};
+use rdbridge::verbs::tail_words;
+use rdbridge::{Error, ErrorKind, Result};
+use serde_json::json;
+
+use super::args::LoadArgs;
+use super::exit::Exit;
+use super::output::{Grouped, Out, Table, plural};
+use super::plan::{self, Run};
+use super::progress::Lines;
+
+pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<Exit> {
+    let connector = run.connector(&args.destination)?;
+    let options = options(args, run);
+    let mut inputs = run.inputs(&args.input, "load")?;
+    let mut selection = run.selection(&args.select, &args.input.how)?;
+    // A destination that is not there is said now, not after an hour of reading; the connection is not kept, since services
+    // cut those that idle.
+    drop(connector.connect()?);
+
+    let mut surveys = Vec::new();
+    for index in 0..inputs.len() {
+        let input = run.open(&mut inputs, index)?;
+        let survey =
+            survey(&input, args, run, &mut selection).map_err(|e| e.or_input(input.name()))?;
+        run.note(&format!("{}: {}", input.name(), found(&survey, run)));
+        surveys.push(survey);
+    }
+    refuse_merging(&surveys, &options)?;
+
+    let mut load = Load::begin(connector.clone(), &surveys, options)?;
+    say_destination(run, &connector, load.facts());
+    for (value_type, dialect, keys, reason) in load::refusals(&surveys, load.terms()) {
+        super::say(&format!(
+            "{} of type {} will be refused: {reason}",
+            plural(keys, "key"),
+            value_type.name(dialect)
+        ));
+    }
+    replay(&mut load, args, run, &mut inputs, &surveys, &mut selection)?;
+    let facts = load.facts().clone();
+    let report = load.finish();
+    let missing = selection.missing()?.filter(|missing| !missing.is_empty());
+    if let Some(missing) = &missing {
+        super::say_missing(missing);
+    }
+    let mut exit = match &report.stopped {
+        Some(error) => Exit::of_kind(error.kind()),
+        None if report.is_clean() => Exit::Done,
+        None => Exit::Findings,
+    };
+    if missing.is_some() {
+        exit = exit.and(Exit::Findings);
+    }
+    let shown = if run.json {
+        let missing = missing.map_or(0, |missing| missing.len());
+        show_json(&report, &facts, &inputs, run, missing, exit, out)
+    } else {
+        show(&report, inputs.len(), out)
+    };
+    if let Some(error) = &report.stopped {
+        let _ = out.flush();
+        super::say(&error.to_string());
+    }
+    // What was done was done, whether anybody reads the table or not.
+    match shown {
+        Err(_) if out.is_closed() => Ok(exit),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(exit),
+    }
+}
+
+fn options(args: &LoadArgs, run: &Run) -> Options {
+    let policy = &args.policy;
+    Options {
+        policies: Policies {
+            now_ms: run.now.0,
+            expired: args.arrival.expired,
+            replace: false,
+            db_map: DbMap::new(args.arrival.map_db.iter().copied()),
+        },
+        on_conflict: policy.on_conflict.into(),
+        functions: policy.functions.into(),
+        require_empty: policy.require_empty,
+        allow_eviction: policy.allow_eviction,
+        trust_input: policy.trust_input,
+        untrusted: policy.untrusted,
+        connections: policy.connections.into(),
+        assume: policy.assume,
+        ..Options::default()
+    }
+}
+
+/// Reads one input to its end, and refuses what should not be loaded.
+fn survey(input: &Input, args: &LoadArgs, run: &Run, selection: &mut Selection) -> Result<Survey> {
+    let bytes = input.bytes();
+    let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+    let mut progress = run.progress(format!("check {}", input.name()), bytes.len() as u64);
+    let survey = load::survey(&snapshot, selection, run.now.0, &mut |position| {
+        progress.tick(position)
+    })?;
+    drop(progress);
+    if !args.policy.ignore_aof_tail {
+        refuse_newer_writes(input, &survey)?;
+    }
+    Ok(survey)
+}
+
+/// A dump that is a part of an append-only file is older than what stands behind or beside it.
+fn refuse_newer_writes(input: &Input, survey: &Survey) -> Result<()> {
+    let hint = "let a server load the whole append-only file and save a dump of it, or load the older part alone with --ignore-aof-tail";
+    if let Some(increments) = input.newer_writes() {
+        return Err(Error::new(ErrorKind::Usage, increments.to_string()).with_hint(hint));
+    }
+    let trailing = usize::try_from(survey.trailing).unwrap_or(usize::MAX);
+    let bytes = input.bytes();
+    let tail = classify_tail(
+        bytes
+            .get(bytes.len().saturating_sub(trailing)..)
+            .unwrap_or_default(),
+    );
+    if tail.holds_writes() {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!(
+                "{} behind the end: {}",
+                ByteCount(survey.trailing),
+                tail_words(tail)
+            ),
+        )
+        .with_hint(hint));
+    }
+    Ok(())
+}
+
+/// Two databases that become one can hold one name twice: under `replace` the second would silently overwrite the first.
+fn refuse_merging(surveys: &[Survey], options: &Options) -> Result<()> {
+    if options.on_conflict != OnConflict::Replace {
+        return Ok(());
+    }
+    let mut sources: Vec<u64> = surveys.iter().flat_map(|s| s.dbs.keys().copied()).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    let map = &options.policies.db_map;
+    for (i, a) in sources.iter().enumerate() {
+        if let Some(b) = sources[..i].iter().find(|b| map.get(**b) == map.get(*a)) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!(
+                    "databases {b} and {a} both go to {}: under --on-conflict replace one could overwrite the other",
+                    map.get(*a)
+                ),
+            )
+            .with_hint("load them one after the other with --db, or use --on-conflict fail"));
+        }
+    }
+    Ok(())
+}
+
+/// What was found in an input, in one line.
+fn found(survey: &Survey, run: &Run) -> String {
+    let mut line = plural(survey.entries, "key");
+    if survey.selected != survey.entries {
+        line.push_str(&format!(", {} selected", Grouped(survey.selected)));
+    }
+    line.push_str(&format!(
+        ", {} of values",
+        ByteCount(survey.value_bytes).short()
+    ));
+    if survey.expired > 0 {
+        line.push_str(&format!(", {} expired", Grouped(survey.expired)));
+    }
+    if !survey.functions.is_empty() {
+        let libraries = survey.functions.len() as u64;
+        line.push_str(&match libraries {
+            1 => ", 1 function library".to_owned(),
+            many => format!(", {} function libraries", Grouped(many)),
+        });
+    }
+    format!("{line}; {}", survey.producer.taken(run.now))
+}
+
+fn say_destination(run: &Run, connector: &Connector, facts: &Facts) {
+    let keys = match facts.total_keys() {
+        Some(0) => ", empty".to_owned(),
+        Some(keys) => format!(", holds {} already", plural(keys, "key")),
+        None => ", does not say how many keys it holds".to_owned(),
+    };
+    let line = format!("destination {}: {}{keys}", connector.address, facts.name());
+    // That somebody's keys are there is worth a line whatever was asked for.
+    if facts.total_keys() == Some(0) {
+        run.note(&line);
+    } else {
+        super::say(&line);
+    }
+    if facts.may_evict().is_none() {
+        run.note("the destination does not say whether it evicts keys");
+    }
+}
+
+/// Tells which keys did not arrive.
+struct Teller {
+    lines: Lines,
+    names: Vec<String>,
+}
+
+impl Watcher for Teller {
+    fn key(&self, event: &KeyEvent<'_>) {
+        let input = match self.names.as_slice() {
+            [_one] => String::new(),
+            names => {
+                let name = usize::try_from(event.input).ok().and_then(|i| names.get(i));
+                format!("{}: ", name.map_or("", String::as_str))
+            }
+        };
+        let reason = match event.reason {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        self.lines.say(&format!(
+            "{input}offset {}: {} in db {}: {}{reason}",
+            event.offset,
+            Escaped(event.key),
+            event.db,
+            event.outcome.label(),
+        ));
+    }
+}
+
+fn replay(
+    load: &mut Load,
+    args: &LoadArgs,
+    run: &Run,
+    inputs: &mut Inputs,
+    surveys: &[Survey],
+    selection: &mut Selection,
+) -> Result<()> {
+    let names: Vec<String> = inputs
+        .sources()
+        .iter()
+        .map(|s| s.name().to_owned())
+        .collect();
+    for (index, survey) in surveys.iter().enumerate() {
+        if load.is_stopped() {
+            load.leave_out(survey);
+            continue;
+        }
+        let opened = run.open(inputs, index).and_then(|input| {
+            let snapshot_options = plan::snapshot_options(&args.input.how);
+            // The checksum was verified by the survey.
+            Snapshot::with_options(input.bytes(), snapshot_options)?;
+            Ok(input)
+        });
+        let input: Arc<Input> = match opened {
+            Ok(input) => input,
+            Err(error) => {
+                load.stop(error);
+                load.leave_out(survey);
+                continue;
+            }
+        };
+        let bytes = input.bytes();
+        let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+        let mut progress = run.progress(format!("load {}", input.name()), bytes.len() as u64);
+        let teller = Teller {
+            lines: progress.lines(),
+            names: names.clone(),
+        };
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        load.replay(
+            number,
+            &snapshot,
+            survey,
+            selection,
+            &teller,
+            &mut |position| {
+                changed(&input)?;
+                progress.tick(position)
+            },
+        )?;
+        drop(progress);
+        if let Err(error) = changed(&input) {
+            load.stop(error);
+        }
+        if let Some(fact) = input.replaced() {
+            run.note(&format!("{}: {fact}", input.name()));
+        }
+    }
+    Ok(())
+}
+
+/// A file that was written to while we read it: what was sent is suspect.
+fn changed(input: &Input) -> Result<()> {
+    match input.changed_since_open()? {
+        None => Ok(()),
+        Some(change) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "the file changed while it was loaded ({change}): what was sent since is suspect"
+            ),
+        )
+        .or_input(input.name())
+        .with_hint("load again from a copy that nobody writes to, with --on-conflict replace")),
+    }
+}
+
+fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
+    let seconds = report.elapsed.as_secs_f64();
+    writeln!(
+        out,
+        "{} in {}, {seconds:.1} s:",
+        plural(report.entries, "key"),
+        plural(inputs as u64, "input")
+    )?;
+    let mut table = Table::default();
+    for (outcome, count) in report.tally.iter() {
+        // The first line always; of the others those that happened.
+        if count > 0 || matches!(outcome, Outcome::Restored(_)) {
+            table.row([outcome.label().into(), count.into()]);
+        }
+    }
+    table.write(out, 2)?;
+    let functions = &report.functions;
+    if functions.found > 0 {
+        writeln!(
+            out,
+            "function libraries: {} found, {} loaded, {} skipped, {} repeated, {} failed",
+            functions.found,
+            functions.loaded,
+            functions.skipped,
+            functions.repeated,
+            functions.failed.len()
+        )?;
+        for failure in &functions.failed {
+            writeln!(out, "  offset {}: {}", failure.offset, failure.reason)?;
+        }
+    }
+    match report.evicted {
+        Some(0) => {}
+        Some(keys) => writeln!(
+            out,
+            "the destination evicted {} meanwhile: not everything that was restored is there",
+            plural(keys, "key")
+        )?,
+        None => writeln!(out, "whether the destination evicted keys is not known")?,
+    }
+    if !report.adds_up() {
+        writeln!(
+            out,
+            "the outcomes are {} and do not add up to the keys: this is an error of rdbridge",
+            Grouped(report.tally.total())
+        )?;
+    }
+    Ok(())
+}
+
+fn show_json(
+    report: &Report,
+    facts: &Facts,
+    inputs: &Inputs,
+    run: &Run,
+    missing: u64,
+    exit: Exit,
+    out: &mut Out,
+) -> std::io::Result<()> {
+    let names: Vec<&str> = inputs
+        .sources()
+        .iter()
+        .map(rdbridge::input::Source::name)
+        .collect();
+    let object = json!({
+        "inputs": names,
+        "now": run.now.rfc3339(),
+        "destination": facts.name(),
+        "entries": report.entries,
+        "outcomes": report.tally,
+        "functions": report.functions,
+        "evicted": report.evicted,
+        "names_not_found": missing,
+        "elapsed_seconds": report.elapsed.as_secs_f64(),
+        "adds_up": report.adds_up(),
+        "stopped": report.stopped.as_ref().map(ToString::to_string),
+        "exit_code": exit as u8,
+    });
+    serde_json::to_writer(&mut *out, &object)?;
+    writeln!(out)
+}

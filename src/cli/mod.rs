@@ -1,0 +1,84 @@
+//! From what was typed to an exit code: `args` (typed) → `plan` (meant) → one verb → `output`.
+//!
+//! Data goes to standard output, everything else to standard error. The only place that reads the environment, the clock
+//! and the terminal.
+
+mod args;
+mod check;
+mod exit;
+mod info;
+mod load;
+mod output;
+mod plan;
+mod progress;
+mod secrets;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::{Cli, Verb};
+use self::exit::Exit;
+use self::output::Out;
+use self::plan::Run;
+
+/// Runs the command.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output; a reader that has gone away is no error.
+            let _ = error.print();
+            return match error.exit_code() {
+                0 => Exit::Done.into(),
+                _ => Exit::Usage.into(),
+            };
+        }
+    };
+    let mut out = Out::stdout();
+    let result = run(cli, &mut out).and_then(|exit| {
+        out.flush()?;
+        Ok(exit)
+    });
+    match result {
+        Ok(exit) => exit.into(),
+        // The reader of our output has seen enough: nothing went wrong.
+        Err(_) if out.is_closed() => Exit::Done.into(),
+        Err(error) => {
+            // What was found so far is worth having.
+            let _ = out.flush();
+            say(&format!("{error:#}"));
+            Exit::of(&error).into()
+        }
+    }
+}
+
+fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Exit> {
+    match cli.verb {
+        Verb::Check(args) => check::run(&args, &Run::new(&args.common)?, out),
+        Verb::Info(args) => info::run(&args, &Run::new(&args.common)?, out),
+        Verb::Load(args) => load::run(&args, &Run::new(&args.common)?, out),
+    }
+}
+
+/// One line on standard error. That it cannot be written is no reason to fail.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(format!("rdbridge: {text}\n").as_bytes());
+}
+
+/// How many missing names are shown one by one.
+const MISSING_SHOWN: usize = 100;
+
+/// Lists names that were asked for and that no input has.
+fn say_missing(missing: &rdbridge::select::Missing) {
+    for name in missing.names().take(MISSING_SHOWN) {
+        say(&format!(
+            "not in the dump: {}",
+            rdbridge::error::Escaped(&name)
+        ));
+    }
+    if let more @ 1.. = missing.len().saturating_sub(MISSING_SHOWN as u64) {
+        say(&format!("and {more} more names that are not in the dump"));
+    }
+}

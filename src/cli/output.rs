@@ -1,0 +1,299 @@
+//! Standard output: locked and buffered, and what a closed pipe means. Tables and numbers for people.
+
+use std::fmt;
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use serde::Serialize;
+
+use super::exit::Exit;
+
+/// Standard output.
+pub(crate) struct Out {
+    writer: BufWriter<StdoutLock<'static>>,
+    closed: bool,
+}
+
+impl Out {
+    pub(crate) fn stdout() -> Self {
+        Self {
+            writer: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
+            closed: false,
+        }
+    }
+
+    /// Whether the reader has gone away (`| head`). What was to be written is lost, and that is not an error.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            self.closed = true;
+        }
+        result.map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("standard output cannot be written: {error}"),
+            )
+        })
+    }
+}
+
+impl fmt::Debug for Out {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Out").finish_non_exhaustive()
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.writer.write(bytes);
+        self.note(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.writer.flush();
+        self.note(result)
+    }
+}
+
+/// The one object of `--json`: an entry for each input, written as it comes, so that lists of any length take no memory.
+///
+/// `{"inputs":[{"input":"dump.rdb", …}, …],"exit_code":0}`
+#[derive(Debug)]
+pub(crate) struct Json {
+    inputs: u64,
+    items: u64,
+}
+
+impl Json {
+    pub(crate) fn begin(out: &mut Out) -> io::Result<Self> {
+        out.write_all(b"{\"inputs\":[")?;
+        Ok(Self {
+            inputs: 0,
+            items: 0,
+        })
+    }
+
+    /// Begins an input with its name.
+    pub(crate) fn begin_input(&mut self, out: &mut Out, name: &str) -> io::Result<()> {
+        out.write_all(if self.inputs > 0 { b",\n{" } else { b"\n{" })?;
+        self.inputs += 1;
+        out.write_all(b"\"input\":")?;
+        value(out, name)
+    }
+
+    /// A field of the current input.
+    pub(crate) fn field(
+        &mut self,
+        out: &mut Out,
+        name: &str,
+        content: &(impl Serialize + ?Sized),
+    ) -> io::Result<()> {
+        out.write_all(b",")?;
+        value(out, name)?;
+        out.write_all(b":")?;
+        value(out, content)
+    }
+
+    /// Begins a list in the current input.
+    pub(crate) fn begin_list(&mut self, out: &mut Out, name: &str) -> io::Result<()> {
+        out.write_all(b",")?;
+        value(out, name)?;
+        out.write_all(b":[")?;
+        self.items = 0;
+        Ok(())
+    }
+
+    /// The next item of the list.
+    pub(crate) fn item(&mut self, out: &mut Out, item: &impl Serialize) -> io::Result<()> {
+        if self.items > 0 {
+            out.write_all(b",\n")?;
+        }
+        self.items += 1;
+        value(out, item)
+    }
+
+    pub(crate) fn end_list(&mut self, out: &mut Out) -> io::Result<()> {
+        out.write_all(b"]")
+    }
+
+    pub(crate) fn end_input(&mut self, out: &mut Out) -> io::Result<()> {
+        out.write_all(b"}")
+    }
+
+    /// Ends the object.
+    pub(crate) fn end(self, out: &mut Out, exit: Exit) -> io::Result<()> {
+        writeln!(out, "\n],\"exit_code\":{}}}", exit as u8)
+    }
+}
+
+fn value(out: &mut Out, content: &(impl Serialize + ?Sized)) -> io::Result<()> {
+    serde_json::to_writer(out, content).map_err(io::Error::from)
+}
+
+/// A number with a comma after each three digits: `1,060,000`.
+pub(crate) struct Grouped(pub(crate) u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+        for (i, digit) in digits.chars().enumerate() {
+            if i > 0 && (digits.len() - i).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        f.pad(&text)
+    }
+}
+
+/// `1 key`, `2 keys`.
+pub(crate) fn plural(count: u64, one: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{} {one}{s}", Grouped(count))
+}
+
+/// A share in per cent: exact at both ends, so that 100 % is never claimed for 99.99 %.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    if part == 0 || whole == 0 {
+        return "0 %".to_owned();
+    }
+    if part >= whole {
+        return "100 %".to_owned();
+    }
+    let tenths = u128::from(part) * 1000 / u128::from(whole);
+    match tenths {
+        0 => "< 0.1 %".to_owned(),
+        tenths => format!("{}.{} %", tenths / 10, tenths % 10),
+    }
+}
+
+/// Rows of text in columns: numbers to the right, words to the left.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Vec<Cell>>,
+}
+
+/// One cell.
+#[derive(Debug, Clone)]
+pub(crate) enum Cell {
+    /// Stands to the left.
+    Text(String),
+    /// Stands to the right.
+    Number(String),
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Cell::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Cell::Text(text)
+    }
+}
+
+impl From<u64> for Cell {
+    fn from(number: u64) -> Self {
+        Cell::Number(Grouped(number).to_string())
+    }
+}
+
+impl Cell {
+    fn text(&self) -> &str {
+        match self {
+            Cell::Text(text) | Cell::Number(text) => text,
+        }
+    }
+}
+
+impl Table {
+    /// Adds a row.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
+        self.rows.push(cells.into());
+    }
+
+    /// Writes the rows, each behind `indent` blanks.
+    pub(crate) fn write(&self, out: &mut impl Write, indent: usize) -> io::Result<()> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.text().chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            let mut line = " ".repeat(indent);
+            for (cell, width) in row.iter().zip(&widths) {
+                let blanks = width.saturating_sub(cell.text().chars().count());
+                match cell {
+                    Cell::Text(text) => {
+                        line.push_str(text);
+                        line.push_str(&" ".repeat(blanks));
+                    }
+                    Cell::Number(text) => {
+                        line.push_str(&" ".repeat(blanks));
+                        line.push_str(text);
+                    }
+                }
+                line.push_str("  ");
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_060_000, "1,060,000"),
+            (u64::MAX, "18,446,744,073,709,551,615"),
+        ] {
+            assert_eq!(Grouped(number).to_string(), text);
+        }
+        assert_eq!(
+            (plural(1, "key"), plural(2, "key")),
+            ("1 key".into(), "2 keys".into())
+        );
+        for (part, whole, text) in [
+            (0, 0, "0 %"),
+            (0, 5, "0 %"),
+            (5, 5, "100 %"),
+            (1, 3, "33.3 %"),
+            (99_999, 100_000, "99.9 %"),
+            (1, 100_000, "< 0.1 %"),
+        ] {
+            assert_eq!(percent(part, whole), text);
+        }
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::default();
+        table.row(["list".into(), 5.into(), "kurz".into()]);
+        table.row(["größer".into(), 12_345.into(), "".into()]);
+        let mut text = Vec::new();
+        table.write(&mut text, 2).unwrap();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "  list         5  kurz\n  größer  12,345\n"
+        );
+    }
+}

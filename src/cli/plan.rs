@@ -1,0 +1,200 @@
+//! What was meant: the run's one instant, its inputs, its selection, its connections. Made from what was typed, once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rdbridge::input::{Inputs, Options as InputOptions};
+use rdbridge::mapped::Mapped;
+use rdbridge::resp::{Address, Connector};
+use rdbridge::select::{Names, Selection};
+use rdbridge::snapshot::Options as SnapshotOptions;
+use rdbridge::spool::Spool;
+use rdbridge::time::Timestamp;
+use rdbridge::verbs::Position;
+use rdbridge::{Error, ErrorKind, Result};
+
+use super::args::{CommonArgs, DestinationArgs, InputArgs, ReadArgs, SelectArgs};
+use super::progress::Progress;
+use super::secrets;
+
+/// What holds for the whole run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// The one instant: everything that depends on "now" uses it.
+    pub(crate) now: Timestamp,
+    /// Data as JSON.
+    pub(crate) json: bool,
+    /// Errors only.
+    pub(crate) quiet: bool,
+    /// Set by the first SIGINT or SIGTERM; a second one ends the process at once.
+    pub(crate) interrupted: Arc<AtomicBool>,
+}
+
+impl Run {
+    pub(crate) fn new(args: &CommonArgs) -> Result<Self> {
+        Ok(Self {
+            now: args.now.unwrap_or_else(clock),
+            json: args.json,
+            quiet: args.quiet,
+            interrupted: watch_signals()?,
+        })
+    }
+
+    /// A line for the user beside the data.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            super::say(text);
+        }
+    }
+
+    /// Progress over `total` bytes.
+    pub(crate) fn progress(&self, what: impl Into<String>, total: u64) -> Progress {
+        Progress::new(what, total, self.quiet, Arc::clone(&self.interrupted))
+    }
+
+    /// Finds the inputs, and says what should be known of how they were found.
+    pub(crate) fn inputs(&self, args: &InputArgs, verb: &str) -> Result<Inputs> {
+        let mut options = InputOptions::new(spool_dir(&args.how));
+        options.map = !args.how.no_mmap;
+        options.command = format!("rdbridge {verb}");
+        let inputs = Inputs::find(&args.files, options)?;
+        for fact in inputs.facts() {
+            self.note(&fact.to_string());
+        }
+        if inputs.need().spooled > 0 {
+            self.note(&inputs.need().to_string());
+        }
+        Ok(inputs)
+    }
+
+    /// Opens one of them, showing how far the unpacking is, and says what should be known of it.
+    pub(crate) fn open(
+        &self,
+        inputs: &mut Inputs,
+        index: usize,
+    ) -> Result<Arc<rdbridge::input::Input>> {
+        let mut progress: Option<Progress> = None;
+        let input = inputs.open(index, &mut |spooling| {
+            progress
+                .get_or_insert_with(|| {
+                    let what = format!("unpacking {}", spooling.input);
+                    self.progress(what, spooling.of.unwrap_or(0))
+                })
+                .tick(Position {
+                    offset: spooling.read,
+                    entries: 0,
+                })
+        })?;
+        drop(progress);
+        for fact in input.facts() {
+            self.note(&format!("{}: {fact}", input.name()));
+        }
+        Ok(input)
+    }
+
+    /// The selection, with its list of names.
+    pub(crate) fn selection(&self, args: &SelectArgs, how: &ReadArgs) -> Result<Selection> {
+        let mut criteria = args.criteria();
+        let spool_dir = spool_dir(how);
+        if let Some(path) = &args.keys_from {
+            criteria.names = Some(read_names(path, args.null, &spool_dir)?);
+        }
+        Selection::new(criteria, self.now, spool_dir)
+    }
+
+    /// Everything that is needed to connect.
+    pub(crate) fn connector(&self, args: &DestinationArgs) -> Result<Connector> {
+        let mut address: Address = args.to.parse()?;
+        if let Some(user) = &args.user {
+            if address.user.as_ref().is_some_and(|other| other != user) {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    "the address names another user than --user",
+                ));
+            }
+            address.user = Some(user.clone());
+        }
+        let secret = secrets::source(
+            &args.password,
+            address.password.is_some(),
+            &self.interrupted,
+        )?;
+        let mut connector = Connector::new(address);
+        connector.secret = secret;
+        let options = &mut connector.options;
+        options.connect_timeout = seconds(args.connect_timeout);
+        options.io_timeout = seconds(args.io_timeout);
+        options.tls.ca_certificates = args.cacert.clone();
+        options.tls.server_name = args.server_name.clone();
+        options.tls.client = args.cert.clone().zip(args.key.clone());
+        options.tls.insecure = args.insecure;
+        Ok(connector)
+    }
+}
+
+/// At least one second: no answer comes in none.
+fn seconds(seconds: u32) -> std::time::Duration {
+    std::time::Duration::from_secs(seconds.max(1).into())
+}
+
+fn clock() -> Timestamp {
+    let ms = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    Timestamp(match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => ms(since),
+        Err(before) => -ms(before.duration()),
+    })
+}
+
+/// Where temporary files go.
+pub(crate) fn spool_dir(args: &ReadArgs) -> PathBuf {
+    args.spool_dir.clone().unwrap_or_else(std::env::temp_dir)
+}
+
+/// How snapshots are read.
+pub(crate) fn snapshot_options(args: &ReadArgs) -> SnapshotOptions {
+    SnapshotOptions {
+        accept_newer: args.accept_newer,
+        ..SnapshotOptions::default()
+    }
+}
+
+fn watch_signals() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag;
+
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: a signal that finds the flag set ends the process.
+        flag::register_conditional_shutdown(
+            signal,
+            super::exit::Exit::Interrupted as i32,
+            Arc::clone(&interrupted),
+        )
+        .and_then(|_| flag::register(signal, Arc::clone(&interrupted)))
+        .map_err(|error| Error::io("signals cannot be watched", error))?;
+    }
+    Ok(interrupted)
+}
+
+/// A list of names: mapped where it is a file, spooled where it is a stream.
+fn read_names(path: &Path, null: bool, spool_dir: &Path) -> Result<Names> {
+    let unreadable = |error| {
+        Error::io("the list of keys cannot be read", error).or_input(path.display().to_string())
+    };
+    let mut reader: Box<dyn std::io::Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_file() {
+            return Names::read(Mapped::new(&file, metadata.len())?, null, spool_dir);
+        }
+        Box::new(file)
+    };
+    let mut spool = Spool::create(spool_dir, None)?;
+    std::io::copy(&mut reader, &mut spool)
+        .map_err(|error| rdbridge::spool::unwrap_io(error, "the list of keys cannot be read"))?;
+    Names::read(spool.finish()?, null, spool_dir)
+}
