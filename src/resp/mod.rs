@@ -49,7 +49,7 @@ pub mod stream;
 mod tls;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use address::{Address, Endpoint};
 pub use conn::{Connection, Connector, End};

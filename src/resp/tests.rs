@@ -94,6 +94,30 @@ pub(crate) fn take_command(socket: &mut TcpStream) -> std::io::Result<Vec<Vec<u8
     Ok(args)
 }
 
+/// Answers each command of the first client by `answer`, which is told how many came before; ends at `None`.
+pub(crate) fn answering(
+    answer: impl Fn(&[Vec<u8>], usize) -> Option<Vec<u8>> + Send + 'static,
+) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let Ok((mut socket, _)) = listener.accept() else {
+            return;
+        };
+        let mut asked = 0;
+        while let Ok(command) = take_command(&mut socket) {
+            let Some(reply) = answer(&command, asked) else {
+                return;
+            };
+            asked += 1;
+            if socket.write_all(&reply).is_err() {
+                return;
+            }
+        }
+    });
+    port
+}
+
 pub(crate) fn connector(port: u16) -> Connector {
     let mut connector = Connector::new(format!("127.0.0.1:{port}").parse().unwrap());
     connector.options.io_timeout = Duration::from_millis(300);

@@ -14,6 +14,9 @@ pub mod probe;
 pub mod product;
 pub mod reaction;
 
+#[cfg(test)]
+mod tests;
+
 pub use accept::Acceptance;
 pub use facts::{Closed, Facts, Mode, Role};
 pub use probe::{Probed, Verdict, probe};
