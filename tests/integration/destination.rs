@@ -411,3 +411,75 @@ fn hidden_databases_are_found_by_select() {
         "{error}"
     );
 }
+
+/// The pipelined sender over every kind of stream, with values that pass through uncopied among small ones.
+#[test]
+fn the_pipeline_works_over_tcp_tls_and_unix_sockets() {
+    use rdbridge::resp::{Answer, Arg, Pipeline, WindowOptions};
+
+    let files = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| files.path().join(name);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])
+        .and_then(|params| params.self_signed(&key))
+        .expect("a certificate");
+    std::fs::write(at("cert.pem"), certificate.pem()).expect("written");
+    std::fs::write(at("key.pem"), key.serialize_pem()).expect("written");
+    let tls_port = crate::support::server::free_port();
+    let server = Server::setup("redis-7.0")
+        .with("tls-port", [tls_port.to_string()])
+        .with("tls-cert-file", [at("cert.pem")])
+        .with("tls-key-file", [at("key.pem")])
+        .with("tls-ca-cert-file", [at("cert.pem")])
+        .with("tls-auth-clients", ["no"])
+        .with("unixsocket", [at("socket")])
+        .start();
+    let large = vec![b'v'; 3_000_000];
+    for url in [
+        server.url(),
+        format!("rediss://127.0.0.1:{tls_port}"),
+        format!("unix://{}", at("socket").display()),
+    ] {
+        redis::cmd("FLUSHALL")
+            .exec(&mut server.connect())
+            .expect("FLUSHALL");
+        let mut connector = Connector::new(url.parse().expect("an address"));
+        connector.options.tls.ca_certificates = Some(at("cert.pem"));
+        let connection = connector
+            .connect()
+            .unwrap_or_else(|error| panic!("{url}: {error}"));
+        let mut pipeline = Pipeline::new(connection, WindowOptions::default()).expect("a pipeline");
+        let mut next = 0;
+        let mut sink = |ticket: u32, answer: Answer<'_>| {
+            assert_eq!(ticket, next);
+            assert_eq!(answer == Answer::Ok, ticket % 1000 != 17, "{ticket}");
+            next += 1;
+            Ok(())
+        };
+        for n in 0..30_000u32 {
+            let name = format!("key:{n}");
+            let value: &[u8] = if n % 3000 == 5 { &large } else { b"small" };
+            let command = if n % 1000 == 17 { "LPUSH" } else { "SET" };
+            let args = [
+                Arg::from(command),
+                Arg::from(name.as_str()),
+                Arg::Bytes(value),
+            ];
+            pipeline
+                .push(n, &args, &mut sink)
+                .unwrap_or_else(|error| panic!("{url}: {error}"));
+        }
+        pipeline
+            .drain(&mut sink)
+            .unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!((next, pipeline.unanswered().count()), (30_000, 0), "{url}");
+        let mut client = server.connect();
+        let size: u64 = redis::cmd("DBSIZE").query(&mut client).expect("DBSIZE");
+        assert_eq!(size, 30_000, "{url}");
+        let got: Vec<u8> = redis::cmd("GET")
+            .arg("key:27005")
+            .query(&mut client)
+            .expect("GET");
+        assert!(got == large, "{url}: the large value arrived whole");
+    }
+}
