@@ -43,6 +43,9 @@ pub(crate) enum Verb {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
+    /// Verify checksum and structure only; do not walk values
+    #[arg(long)]
+    pub(crate) shallow: bool,
     /// Bytes behind the end of the file are a fault, not a warning
     #[arg(long)]
     pub(crate) strict: bool,

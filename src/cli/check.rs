@@ -17,6 +17,8 @@ pub(crate) fn run(args: &CheckArgs, run: &Run, out: &mut Out) -> anyhow::Result<
     let mut inputs = run.inputs(&args.input, "check")?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
     let options = Options {
+        values: !args.shallow,
+        threads: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2)),
         strict: args.strict,
         duplicates: args.duplicates,
         spool_dir: plan::spool_dir(&args.input.how),
@@ -193,10 +195,8 @@ fn summary(outcome: &Outcome) -> String {
         ByteCount(totals.bytes).short()
     );
     if warnings > 0 {
-        text.push_str(&format!(
-            ", {}",
-            plural(warnings, "kind of warning").replace("warnings", "warning")
-        ));
+        let kinds = if warnings == 1 { "kind" } else { "kinds" };
+        text.push_str(&format!(", {warnings} {kinds} of warning"));
     }
     text
 }

@@ -163,6 +163,23 @@ impl Warnings {
         }
     }
 
+    /// Adds those of another thread. Of two first ones the one that stands first in the file is kept.
+    pub(super) fn merge(&mut self, other: Warnings) {
+        for more in other.list {
+            match self.list.iter_mut().find(|known| known.code == more.code) {
+                Some(known) => {
+                    let times = known.times.saturating_add(more.times);
+                    let offset = |finding: &Finding| finding.place.map(|place| place.offset);
+                    if offset(&more) < offset(known) {
+                        *known = more;
+                    }
+                    known.times = times;
+                }
+                None => self.list.push(more),
+            }
+        }
+    }
+
     pub(super) fn into_list(self) -> Vec<Finding> {
         self.list
     }

@@ -3,34 +3,45 @@
 //! Damage of the container ends the reading, since RDB has no point to go on from: it is the outcome's `fatal`. Damage
 //! inside something that has a length is a fault: told as it is met, and the next record follows. What the format allows but
 //! some server refuses is a warning, told once for each kind with the number of times.
+//!
+//! One thread scans and verifies the checksum, others walk values, the caller's tells: faults come in the order of the file.
 
+mod deep;
 mod duplicates;
 mod finding;
 mod structure;
+mod turn;
 mod value;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use serde::Serialize;
 
 pub use finding::{Finding, Severity};
 
+use self::deep::{Feeder, Shared};
 use self::duplicates::{DbMap, Keys};
 use self::structure::Structure;
-use super::{Ticker, Watch};
+use super::{Position, Watch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::select::Selection;
-use crate::snapshot::{
-    ChecksumState, Dialect, Header, Producer, Record, Snapshot, ValueType, Version,
-};
+use crate::snapshot::{ChecksumState, Dialect, Header, Producer, Record, Snapshot, Version};
 
 /// What is checked, beyond checksum and structure.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Walk every value. Default of the command: yes.
+    pub values: bool,
     /// Bytes behind the end are a fault. Default: a warning.
     pub strict: bool,
     /// Look for keys that stand twice in one database (16 bytes a key, spooled above a million keys).
     pub duplicates: bool,
+    /// Threads that walk values; at least 1.
+    pub threads: usize,
     /// Where spools go.
     pub spool_dir: PathBuf,
 }
@@ -89,13 +100,21 @@ pub struct Totals {
     pub entries: u64,
     /// Entries that the selection admitted: only their keys and values were looked at.
     pub selected: u64,
+    /// Elements of values that were walked.
+    pub elements: u64,
     /// Function libraries.
     pub functions: u64,
     /// `verified`, `disabled` (zero in the file), `none` (before version 5), or `not-reached`.
     pub checksum: &'static str,
 }
 
-/// Checks one input. Faults go to `found` as they are met.
+/// How often the caller's thread looks up while nothing is told.
+const LOOK_UP: Duration = Duration::from_millis(50);
+
+/// Findings that wait to be told.
+const UNTOLD: usize = 64;
+
+/// Checks one input. Faults go to `found` as they are met, in the order of the file.
 ///
 /// # Errors
 /// Not for damage, which is data here: what `found` and `watch` return, and `Limit` or `Io` of a spool.
@@ -106,69 +125,165 @@ pub fn check(
     found: &mut dyn FnMut(Finding) -> Result<()>,
     watch: &mut Watch<'_>,
 ) -> Result<Outcome> {
+    let shared = Shared::default();
     let mut faults = 0u64;
     let mut tell = |finding: Finding| {
         faults = faults.saturating_add(1);
         found(finding)
     };
+    let scanned = std::thread::scope(|scope| {
+        let (told, heard) = sync_channel(UNTOLD);
+        let (batches, waiting) = sync_channel(deep::QUEUE);
+        let waiting = Mutex::new(waiting);
+        // The threads must see the end of the queue when this function is left by an error.
+        let waiting = std::sync::Arc::new(waiting);
+        let mut walkers = Vec::new();
+        if options.values {
+            for _ in 0..options.threads.max(1) {
+                let (shared, told) = (&shared, told.clone());
+                let waiting = std::sync::Arc::clone(&waiting);
+                walkers.push(
+                    scope.spawn(move || deep::walk(shared, &waiting, told, &options.spool_dir)),
+                );
+            }
+        }
+        drop(waiting);
+        let batches = options.values.then_some(batches);
+        let shared_by_scan = &shared;
+        let scanner = scope.spawn(move || {
+            let mut feeder = Feeder::new(shared_by_scan, batches, told);
+            let scanned = scan(snapshot, options, selection, &mut feeder, shared_by_scan);
+            feeder.close();
+            scanned
+        });
+        listen(&shared, &heard, &mut tell, watch);
+        // Whoever still has something to tell must not wait for us.
+        drop(heard);
+        let scanned = scanner.join();
+        let walked: Vec<_> = walkers.into_iter().map(|walker| walker.join()).collect();
+        let mut scanned = scanned.map_err(|_| lost_thread())??;
+        for warnings in walked {
+            scanned
+                .structure
+                .warnings
+                .merge(warnings.map_err(|_| lost_thread())?);
+        }
+        Ok(scanned)
+    });
+    // The reason for stopping stands here; the scan may only have seen that it was to stop.
+    let elements = shared.into_result()?;
+    let mut scanned: Scanned = scanned?;
+    if let Some((keys, dbs)) = scanned.keys {
+        keys.report(
+            snapshot,
+            scanned.dialect,
+            &dbs,
+            &options.spool_dir,
+            &mut tell,
+        )?;
+    }
+    scanned.totals.elements = elements;
+    scanned.totals.functions = scanned.structure.functions;
+    Ok(Outcome {
+        faults,
+        warnings: scanned.structure.warnings.into_list(),
+        fatal: scanned.fatal,
+        totals: scanned.totals,
+        producer: scanned.structure.producer,
+    })
+}
+
+#[cold]
+fn lost_thread() -> Error {
+    Error::new(ErrorKind::Limit, "a thread of the check ended unexpectedly")
+}
+
+/// Passes on findings and progress until all threads are done, or until the caller has had enough.
+fn listen(
+    shared: &Shared,
+    heard: &Receiver<Finding>,
+    tell: &mut dyn FnMut(Finding) -> Result<()>,
+    watch: &mut Watch<'_>,
+) {
+    let position = || Position {
+        offset: shared.offset.load(Ordering::Relaxed),
+        entries: shared.entries.load(Ordering::Relaxed),
+    };
+    loop {
+        let listened = match heard.recv_timeout(LOOK_UP) {
+            Ok(finding) => tell(finding).and_then(|()| watch(position())),
+            Err(RecvTimeoutError::Timeout) => watch(position()),
+            Err(RecvTimeoutError::Disconnected) => match watch(position()) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = listened {
+            shared.fail(error);
+            return;
+        }
+    }
+}
+
+/// What the scanning thread found out.
+struct Scanned {
+    structure: Structure,
+    totals: Totals,
+    fatal: Option<Finding>,
+    keys: Option<(Keys, DbMap)>,
+    dialect: Dialect,
+}
+
+/// Bytes between two notes of the position.
+const NOTE_EVERY: u64 = 1 << 20;
+
+fn scan<'data>(
+    snapshot: &Snapshot<'data>,
+    options: &Options,
+    selection: &mut Selection,
+    feeder: &mut Feeder<'data, '_>,
+    shared: &Shared,
+) -> Result<Scanned> {
     let mut structure = Structure::new(snapshot.header());
     let mut totals = Totals {
         checksum: "not-reached",
         ..Totals::default()
     };
-    let mut keys = options.duplicates.then(|| Keys::new(&options.spool_dir));
-    let mut dbs = DbMap::default();
-    let mut scratch = Vec::new();
-    let mut ticker = Ticker::default();
-    let mut fatal = None;
-
+    let mut keys = options
+        .duplicates
+        .then(|| (Keys::new(&options.spool_dir), DbMap::default()));
+    let (mut scratch, mut noted, mut fatal) = (Vec::new(), 0, None);
     let mut records = snapshot.records();
     loop {
-        ticker.tick(watch, records.offset(), records.entries_seen())?;
+        let offset = records.offset();
+        if offset >= noted {
+            noted = offset.saturating_add(NOTE_EVERY);
+            shared.offset.store(offset, Ordering::Relaxed);
+            shared
+                .entries
+                .store(records.entries_seen(), Ordering::Relaxed);
+            if shared.is_stopped() {
+                break;
+            }
+        }
         let record = match records.next_record() {
             Ok(Some(record)) => record,
             Ok(None) => break,
             Err(error) => {
-                let code = match error.kind() {
-                    ErrorKind::Corrupt if error.what().starts_with("wrong checksum") => "checksum",
-                    ErrorKind::Corrupt => "damaged",
-                    ErrorKind::Unsupported => "unsupported",
-                    _ => return Err(error),
-                };
-                totals.bytes = error.place().map_or(records.offset(), |place| place.offset);
-                fatal = Some(Finding::from_error(Severity::Fatal, code, &error));
+                totals.bytes = error.place().map_or(offset, |place| place.offset);
+                fatal = Some(fatal_finding(error)?);
                 break;
             }
         };
         match record {
             Record::Entry(entry) => {
                 structure.entry(&entry);
-                if entry.value_type == ValueType::HASH_TMPL_LP_REF
-                    && entry.dialect == Dialect::Redis
-                    && entry.template.is_none()
-                {
-                    tell(
-                        Finding::new(
-                            Severity::Fault,
-                            "template",
-                            "the hash names a template that the file does not have",
-                        )
-                        .at(entry.value_offset)
-                        .of(entry.context()),
-                    )?;
-                }
-                if let Some(set) = &mut keys {
+                if let Some((set, dbs)) = &mut keys {
                     if dbs.change(entry.offset, entry.db) {
                         set.add(&entry)?;
                     } else {
                         keys = None;
-                        structure.warnings.add("duplicates-not-searched", || {
-                            Finding::new(
-                                Severity::Warning,
-                                "",
-                                "the databases change too often to look for duplicate keys",
-                            )
-                        });
+                        structure.cannot_search_duplicates();
                     }
                 }
                 let selected = match selection.admits(&entry, &mut scratch) {
@@ -177,9 +292,14 @@ pub fn check(
                     Err(error) if error.kind() == ErrorKind::Corrupt => true,
                     Err(error) => return Err(error),
                 };
-                if selected {
-                    totals.selected = totals.selected.saturating_add(1);
-                    value::check_value(&entry, &mut structure.warnings, &mut tell)?;
+                if !selected {
+                    continue;
+                }
+                totals.selected = totals.selected.saturating_add(1);
+                if options.values {
+                    feeder.push(&entry);
+                } else {
+                    value::check_shallow(&entry, &mut |finding| feeder.tell(finding))?;
                 }
             }
             Record::End(end) => {
@@ -190,27 +310,32 @@ pub fn check(
                     ChecksumState::NotVerified(_) => "not-verified",
                 };
                 totals.bytes = snapshot.data().len() as u64;
+                let mut tell = |finding| feeder.tell(finding);
                 structure.end(&end, &records, options.strict, &mut tell)?;
             }
-            other => structure.record(&other, &mut tell)?,
+            other => structure.record(&other, &mut |finding| feeder.tell(finding))?,
         }
     }
     totals.entries = records.entries_seen();
-    totals.functions = structure.functions;
-    if let Some(set) = keys {
-        set.report(
-            snapshot,
-            records.dialect(),
-            &dbs,
-            &options.spool_dir,
-            &mut tell,
-        )?;
-    }
-    Ok(Outcome {
-        faults,
-        warnings: structure.warnings.into_list(),
-        fatal,
+    Ok(Scanned {
+        structure,
         totals,
-        producer: structure.producer,
+        fatal,
+        keys,
+        dialect: records.dialect(),
     })
+}
+
+/// # Errors
+/// The error itself where it is none of the file's.
+fn fatal_finding(error: Error) -> Result<Finding> {
+    let code = match error.kind() {
+        ErrorKind::Corrupt if error.what().starts_with("wrong checksum") => "checksum",
+        ErrorKind::Corrupt => "damaged",
+        ErrorKind::Unsupported => "unsupported",
+        // Bounds that only a hostile file reaches, such as the number of hash templates.
+        ErrorKind::Limit => "limit",
+        _ => return Err(error),
+    };
+    Ok(Finding::from_error(Severity::Fatal, code, &error))
 }

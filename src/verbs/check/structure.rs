@@ -168,11 +168,16 @@ impl Structure {
                         .to_owned()
                 });
             }
-            (ValueType::HASH_TMPL_LP_REF, Dialect::Redis) if entry.template.is_none() => {
-                // Told as a fault by the caller.
-            }
             _ => {}
         }
+    }
+
+    /// Databases change more often than can be noted.
+    #[cold]
+    pub(super) fn cannot_search_duplicates(&mut self) {
+        self.warn_here("duplicates-not-searched", || {
+            "the databases change too often to look for duplicate keys".to_owned()
+        });
     }
 
     /// Any record but an entry.

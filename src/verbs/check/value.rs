@@ -1,32 +1,45 @@
-//! What can be said of one key and its value.
+//! What can be said of one key and its value without walking it (`--shallow`).
 
-use super::finding::{Finding, Severity, Warnings};
+use super::finding::{Finding, Severity};
 use crate::error::{ErrorKind, Result};
-use crate::snapshot::{Entry, ValueType};
+use crate::snapshot::{Dialect, Entry, ValueType};
 use crate::wire::{Cursor, Str, length};
 
-/// Looks at one entry: tells faults to `found`, counts warnings.
+/// Looks at one entry, and tells faults to `found`.
 ///
 /// # Errors
 /// What `found` returns.
-pub(super) fn check_value(
+pub(super) fn check_shallow(
     entry: &Entry<'_>,
-    warnings: &mut Warnings,
     found: &mut dyn FnMut(Finding) -> Result<()>,
 ) -> Result<()> {
     check_key(entry, found)?;
     if is_visibly_empty(entry) {
-        warnings.add("empty", || {
-            Finding::new(
-                Severity::Warning,
-                "empty",
-                "a collection without elements: redis from 7.0 and valkey leave it out when they load the file, older servers make an empty key",
-            )
-            .at(entry.offset)
-            .of(entry.context())
-        });
+        found(
+            Finding::new(Severity::Fault, "empty", "the collection has no elements")
+                .at(entry.value_offset)
+                .of(entry.context()),
+        )?;
+    }
+    if entry.value_type == ValueType::HASH_TMPL_LP_REF
+        && entry.dialect == Dialect::Redis
+        && entry.template.is_none()
+    {
+        found(no_template(entry))?;
     }
     Ok(())
+}
+
+/// A hash that names a template which the file does not have.
+#[cold]
+fn no_template(entry: &Entry<'_>) -> Finding {
+    Finding::new(
+        Severity::Fault,
+        "template",
+        "the hash names a template that the file does not have",
+    )
+    .at(entry.value_offset)
+    .of(entry.context())
 }
 
 /// A name that is compressed is decoded: lengths that lie are a fault of this key only.

@@ -1,0 +1,261 @@
+//! Walking values on all cores, while another thread scans.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use super::finding::{Finding, Severity, Warnings};
+use super::turn::Turns;
+use crate::error::{Error, ErrorKind, Result};
+use crate::snapshot::Entry;
+use crate::value::{self, Decoder, Findings};
+
+/// Entries that go to a thread together, at most.
+const BATCH: usize = 128;
+
+/// Bytes of values that go to a thread together: a few large ones should not wait for each other.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Batches that wait for a thread.
+pub(super) const QUEUE: usize = 8;
+
+/// Entries with their number in the order of the file.
+#[derive(Debug)]
+pub(super) struct Batch<'data> {
+    number: u64,
+    entries: Vec<Entry<'data>>,
+}
+
+/// What all threads of one check share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// The order of findings.
+    turns: Turns,
+    /// Nobody listens any more.
+    stop: AtomicBool,
+    /// What ended the run, the first reason.
+    error: Mutex<Option<Error>>,
+    /// Elements walked.
+    elements: AtomicU64,
+    /// How far the scan is.
+    pub(super) offset: AtomicU64,
+    /// Entries scanned.
+    pub(super) entries: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn fail(&self, error: Error) {
+        self.error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// The reason for ending early, once all threads are gone.
+    pub(super) fn into_result(self) -> Result<u64> {
+        match self
+            .error
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            Some(error) => Err(error),
+            None => Ok(self.elements.into_inner()),
+        }
+    }
+}
+
+/// Collects entries into batches, on the scanning thread.
+#[derive(Debug)]
+pub(super) struct Feeder<'data, 'run> {
+    shared: &'run Shared,
+    /// `None`: values are not walked.
+    batches: Option<SyncSender<Batch<'data>>>,
+    told: SyncSender<Finding>,
+    number: u64,
+    entries: Vec<Entry<'data>>,
+    bytes: usize,
+}
+
+impl<'data, 'run> Feeder<'data, 'run> {
+    pub(super) fn new(
+        shared: &'run Shared,
+        batches: Option<SyncSender<Batch<'data>>>,
+        told: SyncSender<Finding>,
+    ) -> Self {
+        Self {
+            shared,
+            batches,
+            told,
+            number: 0,
+            entries: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Hands out an entry.
+    #[inline]
+    pub(super) fn push(&mut self, entry: &Entry<'data>) {
+        if self.batches.is_none() {
+            return;
+        }
+        self.entries.push(*entry);
+        self.bytes = self.bytes.saturating_add(entry.value.len());
+        if self.entries.len() >= BATCH || self.bytes >= BATCH_BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let number = self.take_number();
+        let Some(batches) = &self.batches else {
+            return;
+        };
+        let batch = Batch {
+            number,
+            entries: std::mem::replace(&mut self.entries, Vec::with_capacity(BATCH)),
+        };
+        self.bytes = 0;
+        // No thread takes it only if all of them have panicked, which their join reports.
+        if batches.send(batch).is_err() {
+            self.shared.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn take_number(&mut self) -> u64 {
+        let number = self.number;
+        self.number = number.saturating_add(1);
+        number
+    }
+
+    /// Tells a finding of the scanning thread in its place.
+    ///
+    /// # Errors
+    /// `Interrupted` where nobody listens any more.
+    pub(super) fn tell(&mut self, finding: Finding) -> Result<()> {
+        self.flush();
+        let number = self.take_number();
+        if !self.shared.is_stopped() {
+            self.shared.turns.wait_for(number);
+        }
+        let sent = self.told.send(finding);
+        self.shared.turns.finish(number);
+        sent.map_err(|_| nobody_listens())
+    }
+
+    /// No more entries.
+    pub(super) fn close(mut self) {
+        self.flush();
+    }
+}
+
+#[cold]
+fn nobody_listens() -> Error {
+    Error::new(ErrorKind::Interrupted, "the check was stopped")
+}
+
+/// Walks the values of batches until there are no more. Gives the warnings.
+pub(super) fn walk(
+    shared: &Shared,
+    batches: &Mutex<Receiver<Batch<'_>>>,
+    told: SyncSender<Finding>,
+    spool_dir: &Path,
+) -> Warnings {
+    let mut decoder = Decoder::with_findings(
+        Some(spool_dir),
+        Teller {
+            shared,
+            told,
+            batch: 0,
+            has_turn: false,
+            entry: None,
+            warnings: Warnings::default(),
+        },
+    );
+    loop {
+        let received = batches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        let Ok(batch) = received else {
+            return decoder.into_findings().warnings;
+        };
+        let _turn = shared.turns.finish_at_end(batch.number);
+        let teller = decoder.findings();
+        (teller.batch, teller.has_turn) = (batch.number, false);
+        for entry in &batch.entries {
+            if shared.is_stopped() {
+                break;
+            }
+            decoder.findings().entry = Some(*entry);
+            match decoder.validate(entry) {
+                Ok(summary) => {
+                    shared
+                        .elements
+                        .fetch_add(summary.elements, Ordering::Relaxed);
+                }
+                Err(error) => shared.fail(error),
+            }
+        }
+    }
+}
+
+/// Hears of broken rules in the values of one batch.
+struct Teller<'data, 'run> {
+    shared: &'run Shared,
+    told: SyncSender<Finding>,
+    batch: u64,
+    has_turn: bool,
+    entry: Option<Entry<'data>>,
+    warnings: Warnings,
+}
+
+impl Findings for Teller<'_, '_> {
+    #[cold]
+    fn found(&mut self, finding: value::Finding) -> Result<()> {
+        let context = || self.entry.as_ref().map(Entry::context);
+        match finding.severity() {
+            value::Severity::Warning => {
+                let servers = finding.rule.servers().unwrap_or_default();
+                let told = || Finding {
+                    place: Some(finding.place),
+                    entry: context(),
+                    ..Finding::new(
+                        Severity::Warning,
+                        finding.rule.name(),
+                        format!("{}: {servers}", finding.what),
+                    )
+                };
+                self.warnings.add(finding.rule.name(), told);
+                Ok(())
+            }
+            value::Severity::Fault => {
+                let told = Finding {
+                    place: Some(finding.place),
+                    entry: context(),
+                    ..Finding::new(Severity::Fault, finding.rule.name(), finding.what)
+                };
+                if !self.has_turn {
+                    self.shared.turns.wait_for(self.batch);
+                    self.has_turn = true;
+                }
+                self.told.send(told).map_err(|_| nobody_listens())
+            }
+        }
+    }
+
+    #[cold]
+    fn unreadable(&mut self, error: Error) -> Result<()> {
+        let finding = value::unreadable(error)?;
+        self.found(finding)
+    }
+}
