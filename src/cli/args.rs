@@ -116,6 +116,9 @@ pub(crate) struct PolicyArgs {
     /// The dump may be made to do harm: every value is walked before it is sent
     #[arg(long)]
     pub(crate) untrusted: bool,
+    /// Where values are walked first: refuse damaged ones by name and load the others
+    #[arg(long, conflicts_with = "trust_input")]
+    pub(crate) skip_damaged: bool,
     /// What the destination is, where it does not say: redis-7.2, valkey-8.1
     #[arg(long, value_name = "SERVER")]
     pub(crate) assume: Option<Assumed>,

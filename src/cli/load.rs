@@ -52,6 +52,13 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             value_type.name(dialect)
         ));
     }
+    if let Some(why) = load.why_walk() {
+        run.note(&format!("values are walked before the first write: {why}"));
+        for index in 0..inputs.len() {
+            let input = run.open(&mut inputs, index)?;
+            walk(&load, &input, args, run, &mut selection).map_err(|e| e.or_input(input.name()))?;
+        }
+    }
     replay(&mut load, args, run, &mut inputs, &surveys, &mut selection)?;
     let facts = load.facts().clone();
     let report = load.finish();
@@ -99,11 +106,29 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         require_empty: policy.require_empty,
         allow_eviction: policy.allow_eviction,
         trust_input: policy.trust_input,
+        skip_damaged: policy.skip_damaged,
+        spool_dir: plan::spool_dir(&args.input.how),
         untrusted: policy.untrusted,
         connections: policy.connections.into(),
         assume: policy.assume,
         ..Options::default()
     }
+}
+
+/// Walks the values of one input.
+fn walk(
+    load: &Load,
+    input: &Input,
+    args: &LoadArgs,
+    run: &Run,
+    selection: &mut Selection,
+) -> Result<()> {
+    let bytes = input.bytes();
+    let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+    let mut progress = run.progress(format!("walk {}", input.name()), bytes.len() as u64);
+    load.walk(&snapshot, selection, &mut |position| {
+        progress.tick(position)
+    })
 }
 
 /// Reads one input to its end, and refuses what should not be loaded.

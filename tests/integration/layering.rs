@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "value",
         ],
     ),
+    ("duplicates", &["error", "fingerprint", "wire", "snapshot"]),
     ("outcome", &["error", "units", "wire", "snapshot"]),
     (
         "replay",
@@ -89,6 +90,7 @@ const BELOW_VERBS: &[&str] = &[
     "payload",
     "survey",
     "value",
+    "duplicates",
     "select",
     "outcome",
     "replay",

@@ -21,3 +21,6 @@ mod input;
 // Packed dumps, whole and broken.
 #[cfg(feature = "compression")]
 mod packed;
+
+// The same key twice in one database.
+mod duplicates;

@@ -7,7 +7,6 @@
 //! One thread scans and verifies the checksum, others walk values, the caller's tells: faults come in the order of the file.
 
 mod deep;
-mod duplicates;
 mod finding;
 mod structure;
 mod turn;
@@ -24,10 +23,10 @@ use serde::Serialize;
 pub use finding::{Finding, Severity};
 
 use self::deep::{Feeder, Shared};
-use self::duplicates::{DbMap, Keys};
 use self::structure::Structure;
 use super::{Position, Watch};
-use crate::error::{Error, ErrorKind, Result};
+use crate::duplicates::KeySet;
+use crate::error::{EntryContext, Error, ErrorKind, Result};
 use crate::select::Selection;
 use crate::snapshot::{ChecksumState, Dialect, Header, Producer, Record, Snapshot, Version};
 
@@ -173,14 +172,25 @@ pub fn check(
     // The reason for stopping stands here; the scan may only have seen that it was to stop.
     let elements = shared.into_result()?;
     let mut scanned: Scanned = scanned?;
-    if let Some((keys, dbs)) = scanned.keys {
-        keys.report(
-            snapshot,
-            scanned.dialect,
-            &dbs,
-            &options.spool_dir,
-            &mut tell,
-        )?;
+    if let Some(keys) = scanned.keys.take() {
+        for again in keys
+            .finish(snapshot, scanned.dialect, &options.spool_dir)?
+            .iter()
+        {
+            let key = snapshot.key_at(again.offset, scanned.dialect)?;
+            tell(
+                Finding::new(
+                    Severity::Fault,
+                    "duplicate-key",
+                    format!(
+                        "the same key stands at offset {} already: every server refuses to load such a file",
+                        again.first
+                    ),
+                )
+                .at(again.offset)
+                .of(EntryContext { db: again.db, key: key.preview(EntryContext::KEY_SHOWN), type_name: "key".into() }),
+            )?;
+        }
     }
     scanned.totals.elements = elements;
     scanned.totals.functions = scanned.structure.functions;
@@ -230,7 +240,7 @@ struct Scanned {
     structure: Structure,
     totals: Totals,
     fatal: Option<Finding>,
-    keys: Option<(Keys, DbMap)>,
+    keys: Option<KeySet>,
     dialect: Dialect,
 }
 
@@ -249,9 +259,7 @@ fn scan<'data>(
         checksum: "not-reached",
         ..Totals::default()
     };
-    let mut keys = options
-        .duplicates
-        .then(|| (Keys::new(&options.spool_dir), DbMap::default()));
+    let mut keys = options.duplicates.then(|| KeySet::new(&options.spool_dir));
     let (mut scratch, mut noted, mut fatal) = (Vec::new(), 0, None);
     let mut records = snapshot.records();
     loop {
@@ -278,13 +286,14 @@ fn scan<'data>(
         match record {
             Record::Entry(entry) => {
                 structure.entry(&entry);
-                if let Some((set, dbs)) = &mut keys {
-                    if dbs.change(entry.offset, entry.db) {
-                        set.add(&entry)?;
-                    } else {
-                        keys = None;
-                        structure.cannot_search_duplicates();
+                if let Some(set) = &mut keys
+                    && let Err(error) = set.add(&entry)
+                {
+                    if error.kind() != ErrorKind::Limit {
+                        return Err(error);
                     }
+                    keys = None;
+                    structure.cannot_search_duplicates();
                 }
                 let selected = match selection.admits(&entry, &mut scratch) {
                     Ok(selected) => selected,

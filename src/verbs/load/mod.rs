@@ -9,6 +9,7 @@
 
 mod eviction;
 mod functions;
+mod repeated;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -63,8 +64,9 @@ pub struct Options {
     pub trust_input: bool,
     /// Where values are walked first and some are damaged: refuse these by name and load the others, instead of nothing.
     pub skip_damaged: bool,
-    /// Where a value that is too large to be held is spooled while it is walked.
-    pub spool_dir: Option<PathBuf>,
+    /// Where the fingerprints of many keys, and values too large to be held while they are walked, are spooled. Default:
+    /// `/tmp`.
+    pub spool_dir: PathBuf,
     /// The dump comes from somebody who may mean harm: values are to be walked first.
     pub untrusted: bool,
     /// Connections; at least 1.
@@ -85,7 +87,7 @@ impl Default for Options {
             allow_eviction: false,
             trust_input: false,
             skip_damaged: false,
-            spool_dir: None,
+            spool_dir: std::path::PathBuf::from("/tmp"),
             untrusted: false,
             connections: 1,
             window: WindowOptions::default(),
@@ -338,7 +340,7 @@ impl Load {
         let Some(why) = self.walk.filter(|_| !self.options.skip_damaged) else {
             return Ok(());
         };
-        let mut decoder = Decoder::new(self.options.spool_dir.as_deref());
+        let mut decoder = Decoder::new(Some(self.options.spool_dir.as_path()));
         let mut records = snapshot.unverified_records();
         let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
         let (mut damaged, mut first) = (0u64, None);
@@ -407,9 +409,9 @@ impl Load {
             stop: &stop,
             answered: &answered,
             walk: self.walk.is_some(),
-            spool_dir: self.options.spool_dir.as_deref(),
+            spool_dir: Some(self.options.spool_dir.as_path()),
         };
-        let (mut tally, mut entries) = (Tally::default(), 0);
+        let (mut tally, mut entries, mut repetitions) = (Tally::default(), 0, None);
         std::thread::scope(|scope| {
             if let Some(before) = self.evicted_before
                 && !stop.is_set()
@@ -418,6 +420,8 @@ impl Load {
                 let (watch, connector, stop, done) = (&evictions, &self.connector, &stop, &done);
                 scope.spawn(move || watch.run(connector, before, allowed, stop, done));
             }
+            let options = &self.options;
+            let repeated = scope.spawn(move || repeated::find(snapshot, &options.spool_dir));
             let mut senders = Vec::new();
             let mut workers = Vec::new();
             for _ in 0..self.options.connections.max(1) {
@@ -445,7 +449,22 @@ impl Load {
                 }
             }
             done.store(true, Ordering::Release);
+            repetitions = repeated.join().ok();
         });
+        let counted = match repetitions {
+            Some(Ok(repetitions)) if !repetitions.is_empty() => {
+                repeated::reclassify(&repetitions, &shared, snapshot, selection, &mut tally)
+            }
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(error),
+            None => Err(Error::new(
+                ErrorKind::Limit,
+                "the search for duplicate keys ended unexpectedly",
+            )),
+        };
+        if let Err(error) = counted {
+            stop.set(error);
+        }
         self.tally.merge(&tally);
         self.entries = self.entries.saturating_add(entries);
         self.evictions_known &=

@@ -1,31 +1,49 @@
-//! The same key twice in one database: servers abort when they load such a file ("Duplicated key found in RDB file").
+//! The same key twice in one database of one dump: servers abort when they load such a file ("Duplicated key found in RDB
+//! file"), and of a replay only one of the two values can be left.
+//!
+//! Flat memory: keys are fingerprinted, sorted on disk where they are many, and hits are confirmed by their bytes.
 
 use std::path::Path;
 
-use super::finding::{Finding, Severity};
-use crate::error::{EntryContext, Result};
-use crate::fingerprint::{FingerprintKey, Fingerprints, Record, Sorter};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{FingerprintKey, Fingerprints, Record, Sorted, Sorter};
 use crate::snapshot::{Dialect, Entry, Snapshot};
 use crate::wire::Str;
 
 /// All keys so far, as fingerprints.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub struct KeySet {
     set: Fingerprints,
     key: FingerprintKey,
+    dbs: DbChanges,
 }
 
-impl Keys {
-    pub(super) fn new(spool_dir: &Path) -> Self {
+impl KeySet {
+    /// An empty set that spools into `spool_dir` where it gets large.
+    #[must_use]
+    pub fn new(spool_dir: &Path) -> Self {
         let key = FingerprintKey::random();
         Self {
             set: Fingerprints::new(spool_dir, &key),
             key,
+            dbs: DbChanges::default(),
         }
     }
 
     /// Adds an entry. A key whose compressed bytes lie has no name that could be compared: it is left out.
-    pub(super) fn add(&mut self, entry: &Entry<'_>) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of the spool; `Limit` where the file changes its database over a million times.
+    pub fn add(&mut self, entry: &Entry<'_>) -> Result<()> {
+        if !self.dbs.change(entry.offset, entry.db) {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "the file changes its database more than {} times: duplicate keys are not looked for",
+                    DbChanges::MOST
+                ),
+            ));
+        }
         let mut pieces = self.key.pieces(entry.db);
         let mut decoded = entry.key.pieces();
         loop {
@@ -38,16 +56,18 @@ impl Keys {
         self.set.add_fingerprint(pieces.finish(), entry.offset)
     }
 
-    /// Tells every repetition, in file order. `db_of` says which database the record at an offset belongs to.
-    pub(super) fn report(
+    /// Finds what stands more than once. `dialect` is the one that the reader of `snapshot` ended with.
+    ///
+    /// # Errors
+    /// Those of the spool; `Corrupt` where `snapshot` is not what the entries came from.
+    pub fn finish(
         self,
         snapshot: &Snapshot<'_>,
         dialect: Dialect,
-        dbs: &DbMap,
         spool_dir: &Path,
-        found: &mut dyn FnMut(Finding) -> Result<()>,
-    ) -> Result<u64> {
-        let sorted = self.set.finish()?;
+    ) -> Result<Repetitions> {
+        let Self { set, dbs, .. } = self;
+        let sorted = set.finish()?;
         let mut again = Sorter::new(spool_dir, Fingerprints::IN_MEMORY);
         sorted.duplicates(
             |a, b| {
@@ -61,28 +81,51 @@ impl Keys {
                 })
             },
         )?;
-        let again = again.finish()?;
-        for record in again.iter() {
-            let key = snapshot.key_at(record.order, dialect)?;
-            let db = dbs.db_at(record.order);
-            found(
-                Finding::new(
-                    Severity::Fault,
-                    "duplicate-key",
-                    format!(
-                        "the same key stands at offset {} already: every server refuses to load such a file",
-                        record.payload
-                    ),
-                )
-                .at(record.order)
-                .of(EntryContext {
-                    db,
-                    key: key.preview(EntryContext::KEY_SHOWN),
-                    type_name: "key".into(),
-                }),
-            )?;
-        }
-        Ok(again.len())
+        Ok(Repetitions {
+            records: again.finish()?,
+            dbs,
+        })
+    }
+}
+
+/// One entry whose key stands earlier in the same database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repetition {
+    /// The database.
+    pub db: u64,
+    /// Where the first entry of that key begins.
+    pub first: u64,
+    /// Where this one begins.
+    pub offset: u64,
+}
+
+/// All repetitions of a dump.
+#[derive(Debug)]
+pub struct Repetitions {
+    records: Sorted,
+    dbs: DbChanges,
+}
+
+impl Repetitions {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.records.len()
+    }
+
+    /// Whether every key stands once.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every repetition, in file order.
+    pub fn iter(&self) -> impl Iterator<Item = Repetition> + '_ {
+        self.records.iter().map(|record| Repetition {
+            db: self.dbs.db_at(record.order),
+            first: record.payload,
+            offset: record.order,
+        })
     }
 }
 
@@ -128,16 +171,16 @@ fn equal(a: Str<'_>, b: Str<'_>) -> Result<bool> {
 
 /// Which database an offset belongs to: the places where it changes. Bounded, since only changes are noted.
 #[derive(Debug, Default)]
-pub(super) struct DbMap {
+struct DbChanges {
     changes: Vec<(u64, u64)>,
 }
 
-impl DbMap {
+impl DbChanges {
     /// The most changes that are noted: 16 MB. A file with more of them is no server's work.
-    pub(super) const MOST: usize = 1 << 20;
+    const MOST: usize = 1 << 20;
 
     /// From `offset` on, keys belong to `db`. `false` where that cannot be noted any more.
-    pub(super) fn change(&mut self, offset: u64, db: u64) -> bool {
+    fn change(&mut self, offset: u64, db: u64) -> bool {
         if self.changes.last().is_some_and(|(_, last)| *last == db) {
             return true;
         }
@@ -199,7 +242,7 @@ mod tests {
 
     #[test]
     fn databases_by_offset() {
-        let mut map = DbMap::default();
+        let mut map = DbChanges::default();
         for (offset, db) in [(20, 0), (30, 0), (50, 7), (90, 0)] {
             assert!(map.change(offset, db));
         }
