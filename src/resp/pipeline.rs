@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::conn::Connection;
+use super::conn::{Connection, End};
 use super::pack::{self, Arg, Out};
 use super::reply::{Reply, Scanned, count_ok_run};
 use crate::error::{Error, Result};
@@ -52,6 +52,10 @@ pub trait Sink<T> {
     /// Whatever makes it useless to send more. [`Pipeline::push`] and [`Pipeline::drain`] give the first such error back; the
     /// answers to what is under way go on coming here.
     fn answered(&mut self, ticket: T, answer: Answer<'_>) -> Result<()>;
+
+    /// A mark came back in its place: every answer so far belongs to its ticket. Answers behind the last mark are to be
+    /// doubted where the connection ends as [`End::OutOfStep`].
+    fn proven(&mut self) {}
 }
 
 impl<T, F: FnMut(T, Answer<'_>) -> Result<()>> Sink<T> for F {
@@ -238,6 +242,12 @@ impl<T> Pipeline<T> {
         self.connection.select(db)
     }
 
+    /// Why the connection is over, if it is.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        self.connection.end()
+    }
+
     /// Commands whose replies are due.
     #[must_use]
     pub fn due(&self) -> usize {
@@ -377,6 +387,7 @@ impl<T> Pipeline<T> {
                     .out_of_step("a mark was answered by another reply"));
             }
             self.settle();
+            sink.proven();
             return Ok(());
         }
         if self.connection.marks_sent().is_mark(&reply) {

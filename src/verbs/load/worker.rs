@@ -10,7 +10,7 @@ use super::{KeyEvent, OnConflict, Watcher};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::outcome::{Outcome, Road, Tally};
 use crate::replay::{self, Decision, Policies, Terms};
-use crate::resp::{Answer, Connector, Pipeline, Sink, WindowOptions};
+use crate::resp::{Answer, Connector, End, Pipeline, Sink, WindowOptions};
 use crate::snapshot::Entry;
 use crate::target::{Asked, Reaction, Situation, react};
 use crate::value::Decoder;
@@ -81,6 +81,7 @@ pub(super) fn run<'data>(
     let mut replies = Replies {
         shared,
         tally: Tally::default(),
+        proven: Tally::default(),
         strange: 0,
     };
     let opened = connector
@@ -114,6 +115,9 @@ pub(super) fn run<'data>(
     };
     if let Err(error) = pipeline.drain(&mut replies) {
         shared.stop.set(error);
+    }
+    if pipeline.end() == Some(End::OutOfStep) {
+        replies.doubt();
     }
     for (ticket, sent) in pipeline.unanswered() {
         if sent {
@@ -195,6 +199,8 @@ fn now_ms() -> i64 {
 struct Replies<'s, 'data> {
     shared: &'s Shared<'data>,
     tally: Tally,
+    /// The tally when the last mark came back.
+    proven: Tally,
     strange: u32,
 }
 
@@ -213,9 +219,32 @@ impl Sink<Ticket> for Replies<'_, '_> {
         }
         self.refused(ticket, answer)
     }
+
+    fn proven(&mut self) {
+        self.proven = self.tally;
+    }
 }
 
 impl Replies<'_, '_> {
+    /// Replies were lost, doubled or moved since the last mark: what they said of their keys may have been said of others.
+    fn doubt(&mut self) {
+        for (outcome, count) in self.proven.iter() {
+            let by_reply = matches!(
+                outcome,
+                Outcome::Restored(_)
+                    | Outcome::ExpiredOnArrival
+                    | Outcome::Existing
+                    | Outcome::Conflict
+                    | Outcome::Failed
+            );
+            if by_reply {
+                for _ in count..self.tally.get(outcome) {
+                    self.tally.reclassify(outcome, Outcome::Uncertain);
+                }
+            }
+        }
+    }
+
     #[cold]
     fn refused(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
         let reply = answer.reply();
