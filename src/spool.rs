@@ -19,8 +19,11 @@ use crate::units::ByteCount;
 /// Small appends are collected up to this many bytes before they are written.
 const BUFFER: usize = 64 * 1024;
 
-/// After this many bytes the free space is asked for again: others write to the same disk.
+/// After at most this many bytes the free space is asked for again: others write to the same disk.
 const RECHECK: u64 = 64 * 1024 * 1024;
+
+/// After at least this many, however little is free.
+const RECHECK_LEAST: u64 = 256 * 1024;
 
 /// What is known of the file system that a directory lies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub struct Spool {
     written: u64,
     /// The value of `written` at which the free space is asked for again.
     recheck_at: u64,
+    /// Whether a write was refused: what the file holds is then not known.
+    failed: bool,
     need: Option<u64>,
     dir: PathBuf,
 }
@@ -110,7 +115,8 @@ impl Spool {
             file,
             buffer: Vec::new(),
             written: 0,
-            recheck_at: RECHECK,
+            recheck_at: RECHECK_LEAST,
+            failed: false,
             need,
             dir: dir.to_owned(),
         })
@@ -125,18 +131,13 @@ impl Spool {
             self.flush_buffer()?;
         }
         if bytes.len() >= BUFFER {
-            self.file
-                .write_all(bytes)
-                .map_err(|error| self.refused(error))?;
+            self.write_out(bytes)?;
         } else {
             self.buffer.extend_from_slice(bytes);
         }
         self.written += bytes.len() as u64;
         if self.written >= self.recheck_at {
-            self.recheck_at = self.written + RECHECK;
-            if Disk::of(&self.dir).is_ok_and(|disk| disk.spendable() == 0) {
-                return Err(self.refused(io::ErrorKind::StorageFull.into()));
-            }
+            self.look_for_room()?;
         }
         Ok(())
     }
@@ -164,10 +165,47 @@ impl Spool {
     }
 
     fn flush_buffer(&mut self) -> Result<()> {
-        if let Err(error) = self.file.write_all(&self.buffer) {
-            return Err(self.refused(error));
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.write_out(&buffer)?;
+        buffer.clear();
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    fn write_out(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.failed {
+            // After half a write nobody knows what the file holds: nothing is ever read from it.
+            return Err(Error::new(
+                ErrorKind::Io,
+                format!("the spool in {} failed before", self.dir.display()),
+            ));
         }
-        self.buffer.clear();
+        self.file.write_all(bytes).map_err(|error| {
+            self.failed = true;
+            self.refused(error)
+        })
+    }
+
+    /// Asks for the free space again.
+    fn look_for_room(&mut self) -> Result<()> {
+        match Disk::of(&self.dir) {
+            Ok(disk) => self.go_on_with(disk),
+            // Whoever wrote so far may go on: a full disk shows by itself.
+            Err(_) => {
+                self.recheck_at = self.written + RECHECK;
+                Ok(())
+            }
+        }
+    }
+
+    /// Judges the free space, and sets when to ask again: the sooner the less there is.
+    fn go_on_with(&mut self, disk: Disk) -> Result<()> {
+        let room = disk.spendable();
+        if room == 0 {
+            self.failed = true;
+            return Err(self.full(ByteCount(disk.free).to_string()));
+        }
+        self.recheck_at = self.written + (room / 4).clamp(RECHECK_LEAST, RECHECK);
         Ok(())
     }
 
@@ -183,13 +221,18 @@ impl Spool {
                 error,
             );
         }
-        let need = match self.need {
-            Some(need) if need > self.written => format!(" of at least {}", ByteCount(need)),
-            _ => String::new(),
-        };
         let free = match Disk::of(&self.dir) {
             Ok(disk) => ByteCount(disk.free).to_string(),
             Err(_) => "an unknown number of bytes".to_owned(),
+        };
+        self.full(free).with_source(error)
+    }
+
+    #[cold]
+    fn full(&self, free: String) -> Error {
+        let need = match self.need {
+            Some(need) if need > self.written => format!(" of at least {}", ByteCount(need)),
+            _ => String::new(),
         };
         Error::new(
             ErrorKind::Limit,
@@ -199,7 +242,6 @@ impl Spool {
                 ByteCount(self.written),
             ),
         )
-        .with_source(error)
         .with_hint(MORE_ROOM)
     }
 }
@@ -331,14 +373,16 @@ mod tests {
     #[test]
     fn a_full_disk_is_said_with_both_numbers() {
         // `/dev/full` answers every write as a full disk does.
-        let mut spool = Spool {
+        let on_full_disk = || Spool {
             file: File::options().write(true).open("/dev/full").unwrap(),
             buffer: Vec::new(),
             written: 0,
             recheck_at: RECHECK,
+            failed: false,
             need: Some(1_000_000),
             dir: std::env::temp_dir(),
         };
+        let mut spool = on_full_disk();
         spool.append(&[7; 1000]).unwrap();
         let error = spool.append(&vec![7; BUFFER]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit);
@@ -352,10 +396,42 @@ mod tests {
             "{text}"
         );
         // The same error survives the way through `Write`.
-        let error = spool.write_all(&vec![7; BUFFER]).unwrap_err();
+        let error = on_full_disk().write_all(&vec![7; BUFFER]).unwrap_err();
         assert_eq!(unwrap_io(error, "writing").kind(), ErrorKind::Limit);
+        // What is left in the buffer is written at the end.
+        let mut small = on_full_disk();
+        small.append(b"k").unwrap();
+        assert_eq!(small.finish().unwrap_err().kind(), ErrorKind::Limit);
+        // And a spool that failed stays so: half of a write may be in the file.
+        spool.file = tempfile::tempfile().unwrap();
         let error = spool.finish().unwrap_err();
+        assert!(error.to_string().contains("failed before"), "{error}");
+    }
+
+    #[test]
+    fn the_last_of_the_disk_is_left_to_others() {
+        let mut spool = Spool::create(&std::env::temp_dir(), None).unwrap();
+        spool.append(b"k").unwrap();
+        let mut disk = Disk {
+            free: 1_000_000_000_000,
+            size: 2_000_000_000_000,
+            in_memory: false,
+        };
+        spool.go_on_with(disk).unwrap();
+        assert_eq!(spool.recheck_at, 1 + RECHECK);
+        disk.free = 257_000_000;
+        spool.go_on_with(disk).unwrap();
+        assert_eq!(spool.recheck_at, 1 + RECHECK_LEAST);
+        disk.free = 256_000_000;
+        let error = spool.go_on_with(disk).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit);
+        assert!(
+            error
+                .to_string()
+                .contains("is full: 1 byte written, 256.0 MB (256000000 bytes) free;"),
+            "{error}"
+        );
+        assert!(spool.finish().is_err());
     }
 
     #[test]
