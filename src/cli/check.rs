@@ -1,7 +1,8 @@
 //! `check`: the findings as lines, or as JSON while they are found.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
+use rdbridge::input::Input;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::units::ByteCount;
@@ -24,48 +25,40 @@ pub(crate) fn run(args: &CheckArgs, run: &Run, out: &mut Out) -> anyhow::Result<
         spool_dir: plan::spool_dir(&args.input.how),
     };
     let mut json = run.json.then(|| Json::begin(out)).transpose()?;
+    let several = inputs.len() > 1;
     let mut exit = Exit::Done;
     for index in 0..inputs.len() {
         let name = inputs.sources()[index].name().to_owned();
-        let opened = run.open(&mut inputs, index);
-        let checked = match opened {
-            Ok(input) => {
-                let mut report = Report {
-                    out,
-                    json: json.as_mut(),
-                    several: inputs.len() > 1,
-                    input: &name,
-                };
-                report.begin()?;
-                let outcome = one(&input, args, run, &options, &mut selection, &mut report)?;
-                if let Some(change) = input.changed_since_open()? {
-                    return Err(Error::new(
-                        ErrorKind::Corrupt,
-                        format!("the file changed while it was read: {change}"),
-                    )
-                    .or_input(name)
-                    .into());
-                }
-                report.end(&outcome)?;
-                if outcome.fatal.is_some() {
-                    Exit::Input
-                } else if outcome.faults > 0 {
-                    Exit::Findings
-                } else {
-                    Exit::Done
-                }
-            }
-            // The other inputs are worth checking, unless the user wants to stop.
-            Err(error) if error.kind() != ErrorKind::Interrupted && inputs.len() > 1 => {
-                super::say(&error.to_string());
-                Exit::of(&error.into())
-            }
-            Err(error) => return Err(error.into()),
+        let mut report = Report {
+            out,
+            json: json.as_mut(),
+            several,
+            input: &name,
         };
-        exit = exit.and(checked);
+        let checked = run
+            .open(&mut inputs, index)
+            .and_then(|input| one(&input, args, run, &options, &mut selection, &mut report));
+        exit = exit.and(match checked {
+            Ok(outcome) if outcome.fatal.is_some() => Exit::Input,
+            Ok(outcome) if outcome.faults > 0 => Exit::Findings,
+            Ok(_) => Exit::Done,
+            Err(_) if out.is_closed() => return Ok(Exit::Done),
+            // The other inputs are worth checking, unless the user wants to stop.
+            Err(error) => {
+                if let Some(json) = &mut json {
+                    json.fail_input(out, &name, &error.to_string())?;
+                }
+                super::say(&error.to_string());
+                Exit::of_kind(error.kind())
+            }
+        });
+        if exit == Exit::Interrupted {
+            break;
+        }
     }
     if let Some(missing) = selection.missing()?
         && !missing.is_empty()
+        && exit != Exit::Interrupted
     {
         exit = exit.and(Exit::Findings);
         super::say_missing(&missing);
@@ -77,34 +70,45 @@ pub(crate) fn run(args: &CheckArgs, run: &Run, out: &mut Out) -> anyhow::Result<
 }
 
 fn one(
-    input: &rdbridge::input::Input,
+    input: &Input,
     args: &CheckArgs,
     run: &Run,
     options: &Options,
     selection: &mut Selection,
     report: &mut Report<'_>,
-) -> anyhow::Result<Outcome> {
+) -> Result<Outcome> {
+    let named = |error: Error| error.or_input(input.name());
     let bytes = input.bytes();
-    let snapshot = match Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how)) {
-        Ok(snapshot) => snapshot,
+    report.begin()?;
+    let outcome = match Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how)) {
+        Ok(snapshot) => {
+            let mut progress = run.progress(format!("check {}", input.name()), bytes.len() as u64);
+            let outcome = check::check(
+                &snapshot,
+                options,
+                selection,
+                &mut |finding| report.finding(&finding),
+                &mut |position| progress.tick(position),
+            )
+            .map_err(named)?;
+            drop(progress);
+            run.note(&format!(
+                "{}: {}",
+                input.name(),
+                outcome.producer.taken(run.now)
+            ));
+            outcome
+        }
         // Not even a header: that is a result like any other damage.
-        Err(error) => return Ok(Outcome::unreadable(&error)),
+        Err(error) => Outcome::unreadable(&error),
     };
-    let mut progress = run.progress(format!("check {}", input.name()), bytes.len() as u64);
-    let outcome = check::check(
-        &snapshot,
-        options,
-        selection,
-        &mut |finding| report.finding(&finding),
-        &mut |position| progress.tick(position),
-    )
-    .map_err(|error| error.or_input(input.name()))?;
-    drop(progress);
-    run.note(&format!(
-        "{}: {}",
-        input.name(),
-        outcome.producer.taken(run.now)
-    ));
+    if let Some(change) = input.changed_since_open().map_err(named)? {
+        return Err(named(Error::new(
+            ErrorKind::Corrupt,
+            format!("the file changed while it was read: {change}"),
+        )));
+    }
+    report.end(&outcome)?;
     Ok(outcome)
 }
 
@@ -117,12 +121,13 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn begin(&mut self) -> anyhow::Result<()> {
-        if let Some(json) = &mut self.json {
-            json.begin_input(self.out, self.input)?;
-            json.begin_list(self.out, "findings")?;
-        }
-        Ok(())
+    fn begin(&mut self) -> Result<()> {
+        let Some(json) = &mut self.json else {
+            return Ok(());
+        };
+        json.begin_input(self.out, self.input)
+            .and_then(|()| json.begin_list(self.out, "findings"))
+            .map_err(untold)
     }
 
     fn finding(&mut self, finding: &Finding) -> Result<()> {
@@ -130,7 +135,7 @@ impl Report<'_> {
             Some(json) => json.item(self.out, finding),
             None => self.line(finding),
         };
-        written.map_err(|error| Error::io("a finding cannot be told", error))
+        written.map_err(untold)
     }
 
     fn line(&mut self, finding: &Finding) -> std::io::Result<()> {
@@ -140,25 +145,29 @@ impl Report<'_> {
         writeln!(self.out, "{}: {finding}", finding.severity.name())
     }
 
-    fn end(&mut self, outcome: &Outcome) -> anyhow::Result<()> {
-        for warning in &outcome.warnings {
-            self.finding(warning)?;
+    fn end(&mut self, outcome: &Outcome) -> Result<()> {
+        for finding in outcome.warnings.iter().chain(&outcome.fatal) {
+            self.finding(finding)?;
         }
-        if let Some(fatal) = &outcome.fatal {
-            self.finding(fatal)?;
-        }
-        if let Some(json) = &mut self.json {
-            json.end_list(self.out)?;
-            json.field(self.out, "sound", &outcome.is_sound())?;
-            json.field(self.out, "faults", &outcome.faults)?;
-            json.field(self.out, "totals", &outcome.totals)?;
-            json.field(self.out, "producer", &outcome.producer)?;
-            json.end_input(self.out)?;
-            return Ok(());
-        }
-        writeln!(self.out, "{}: {}", self.input, summary(outcome))?;
-        Ok(())
+        self.end_lines(outcome).map_err(untold)
     }
+
+    fn end_lines(&mut self, outcome: &Outcome) -> io::Result<()> {
+        let Some(json) = &mut self.json else {
+            return writeln!(self.out, "{}: {}", self.input, summary(outcome));
+        };
+        json.end_list(self.out)?;
+        json.field(self.out, "sound", &outcome.is_sound())?;
+        json.field(self.out, "faults", &outcome.faults)?;
+        json.field(self.out, "totals", &outcome.totals)?;
+        json.field(self.out, "producer", &outcome.producer)?;
+        json.end_input(self.out)
+    }
+}
+
+/// Standard output says by itself that it is standard output.
+fn untold(error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, error.to_string())
 }
 
 /// The last line of one input.

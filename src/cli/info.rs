@@ -19,7 +19,6 @@ pub(crate) fn run(args: &InfoArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let mut selection = run.selection(&args.select, &args.input.how)?;
     let mut json = run.json.then(|| Json::begin(out)).transpose()?;
     let mut exit = Exit::Done;
-    let several = inputs.len() > 1;
     for index in 0..inputs.len() {
         let opened = run.open(&mut inputs, index);
         let read = opened.and_then(|input| {
@@ -45,15 +44,22 @@ pub(crate) fn run(args: &InfoArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
                     exit = exit.and(Exit::Input);
                 }
             }
-            Err(error) if error.kind() != ErrorKind::Interrupted && several => {
+            Err(error) => {
+                if let Some(json) = &mut json {
+                    let name = inputs.sources()[index].name().to_owned();
+                    json.fail_input(out, &name, &error.to_string())?;
+                }
                 super::say(&error.to_string());
-                exit = exit.and(Exit::of(&error.into()));
+                exit = exit.and(Exit::of_kind(error.kind()));
             }
-            Err(error) => return Err(error.into()),
+        }
+        if exit == Exit::Interrupted {
+            break;
         }
     }
     if let Some(missing) = selection.missing()?
         && !missing.is_empty()
+        && exit != Exit::Interrupted
     {
         exit = exit.and(Exit::Findings);
         super::say_missing(&missing);

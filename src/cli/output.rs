@@ -66,6 +66,10 @@ impl Write for Out {
 pub(crate) struct Json {
     inputs: u64,
     items: u64,
+    /// An input is begun and not ended.
+    in_input: bool,
+    /// A list of it is begun and not ended.
+    in_list: bool,
 }
 
 impl Json {
@@ -74,6 +78,8 @@ impl Json {
         Ok(Self {
             inputs: 0,
             items: 0,
+            in_input: false,
+            in_list: false,
         })
     }
 
@@ -81,6 +87,7 @@ impl Json {
     pub(crate) fn begin_input(&mut self, out: &mut Out, name: &str) -> io::Result<()> {
         out.write_all(if self.inputs > 0 { b",\n{" } else { b"\n{" })?;
         self.inputs += 1;
+        self.in_input = true;
         out.write_all(b"\"input\":")?;
         value(out, name)
     }
@@ -104,6 +111,7 @@ impl Json {
         value(out, name)?;
         out.write_all(b":[")?;
         self.items = 0;
+        self.in_list = true;
         Ok(())
     }
 
@@ -117,11 +125,25 @@ impl Json {
     }
 
     pub(crate) fn end_list(&mut self, out: &mut Out) -> io::Result<()> {
+        self.in_list = false;
         out.write_all(b"]")
     }
 
     pub(crate) fn end_input(&mut self, out: &mut Out) -> io::Result<()> {
+        self.in_input = false;
         out.write_all(b"}")
+    }
+
+    /// Ends the current input, or one called `name` that was not begun, with the error that ended it.
+    pub(crate) fn fail_input(&mut self, out: &mut Out, name: &str, error: &str) -> io::Result<()> {
+        if !self.in_input {
+            self.begin_input(out, name)?;
+        }
+        if self.in_list {
+            self.end_list(out)?;
+        }
+        self.field(out, "error", error)?;
+        self.end_input(out)
     }
 
     /// Ends the object.

@@ -269,7 +269,9 @@ impl Need {
                     guessed = guessed.saturating_add(stored.saturating_mul(GUESSED_RATIO));
                 }
                 // A stream, or something that opening will refuse.
-                None if source.can_be_reopened() => {}
+                None if source
+                    .path()
+                    .is_some_and(|path| path.is_file() || !path.exists()) => {}
                 None => {
                     need.spooled += 1;
                     need.unknown += 1;

@@ -24,3 +24,18 @@ mod packed;
 
 // The same key twice in one database.
 mod duplicates;
+
+// The command: exit codes, outputs, selection.
+mod cli;
+
+// Whether a file is whole.
+mod check;
+
+// What is in a file.
+mod info;
+
+// Which entries are meant, against servers.
+mod select;
+
+// The samples of other projects.
+mod corpus;

@@ -1,6 +1,7 @@
 //! What the integration tests share.
 
 pub(crate) mod alloc;
+pub(crate) mod command;
 pub(crate) mod dump;
 pub(crate) mod expected;
 pub(crate) mod random;

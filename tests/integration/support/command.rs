@@ -1,0 +1,89 @@
+//! Running the command itself.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_rdbridge");
+
+/// No run of a test takes longer.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How a run ended, and what it said.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Standard output as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|e| panic!("no JSON ({e}): {}", self.stdout))
+    }
+
+    /// Fails unless it ended with `code`.
+    #[track_caller]
+    pub(crate) fn ends_with(&self, code: i32) -> &Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+}
+
+/// The program with nothing of ours in its environment.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    for name in ["RDBRIDGE_PASSWORD", "REDISCLI_AUTH", "TMPDIR"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs it with these arguments and nothing on its standard input.
+pub(crate) fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
+    run_with(program().args(args), b"")
+}
+
+/// Runs it with these bytes on its standard input.
+pub(crate) fn run_with(command: &mut Command, stdin: &[u8]) -> Ran {
+    let program = std::mem::replace(command, Command::new("false"));
+    let output = assert_cmd::Command::from_std(program)
+        .timeout(LIMIT)
+        .write_stdin(stdin)
+        .output()
+        .expect("the program runs");
+    Ran {
+        code: output
+            .status
+            .code()
+            .unwrap_or_else(|| panic!("ended by a signal or the limit: {output:?}")),
+        stdout: String::from_utf8(output.stdout).expect("output is UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("messages are UTF-8"),
+    }
+}
+
+/// A directory with files in it, gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Dir(tempfile::TempDir);
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a file; its path as text.
+    pub(crate) fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path: PathBuf = self.0.path().join(name);
+        fs::write(&path, bytes).expect("written");
+        path.to_str().expect("a path in UTF-8").to_owned()
+    }
+}
