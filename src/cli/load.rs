@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use rdbridge::error::Escaped;
-use rdbridge::input::{Input, Inputs, classify_tail};
+use rdbridge::input::{Input, Inputs, Tail, classify_tail};
 use rdbridge::outcome::Outcome;
 use rdbridge::replay::{DbMap, Policies};
 use rdbridge::resp::Connector;
@@ -159,6 +159,17 @@ fn refuse_newer_writes(input: &Input, survey: &Survey) -> Result<()> {
             .get(bytes.len().saturating_sub(trailing)..)
             .unwrap_or_default(),
     );
+    if tail == Tail::AnotherDump {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!(
+                "{} behind the end: {}; its keys would be left out",
+                ByteCount(survey.trailing),
+                tail_words(tail)
+            ),
+        )
+        .with_hint("split the file, or load its first dump alone with --ignore-aof-tail"));
+    }
     if tail.holds_writes() {
         return Err(Error::new(
             ErrorKind::Usage,
