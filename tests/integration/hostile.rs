@@ -9,6 +9,7 @@
 //! long. What it finds is minimised into `testdata/hostile/`, which every run replays.
 
 mod judge;
+mod judge_value;
 mod mutate;
 mod packed;
 mod reference;

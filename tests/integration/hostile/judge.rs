@@ -4,6 +4,7 @@ use rdbridge::error::{Error, ErrorKind};
 use rdbridge::snapshot::{Entry, Options, Record, Snapshot};
 use rdbridge::wire::Str;
 
+use super::judge_value::judge_values;
 use super::reference;
 
 /// Reads `bytes` in every way in which the library reads a file, and holds what it says against what must be. What does not
@@ -48,6 +49,7 @@ pub(crate) fn judge(bytes: &[u8], thoroughly: bool) {
     assert_eq!(entries, second.entries, "entries() and records() differ");
 
     judge_against_reference(unverified, bytes, &second);
+    judge_values(unverified, bytes);
 
     match unverified.producer() {
         Ok(producer) => assert!(!producer.product.is_empty()),

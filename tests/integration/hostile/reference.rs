@@ -494,9 +494,10 @@ impl<'f> Reader<'f> {
 
     fn of_old_big_endian_writers(&self, at: i64) -> i64 {
         let year_10000 = 253_402_300_800_000;
+        let year_2009 = 1_230_768_000_000;
         let turned = at.swap_bytes();
-        let sane = |at: i64| (-year_10000..year_10000).contains(&at);
-        if self.version < 9 && !sane(at) && sane(turned) && turned > 0 {
+        let absurd = at < -year_10000 || at >= year_10000;
+        if self.version < 9 && absurd && turned >= year_2009 && turned < year_10000 {
             turned
         } else {
             at
