@@ -13,7 +13,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::outcome::Outcome;
 use crate::payload::{NoPayload, Payload, payload_type};
 use crate::resp::Arg;
@@ -313,29 +313,36 @@ const LONGEST_LIBRARY: u64 = 4 << 20;
 /// `Corrupt` where a string lies, `Limit` for a source of more than 4 MiB.
 pub fn library_source(library: &Function<'_>) -> Result<Vec<u8>> {
     match library {
-        Function::Source { code, .. } => whole(code),
+        Function::Source { code, offset } => whole(code, *offset),
         Function::PreGa {
-            name, engine, code, ..
+            name,
+            engine,
+            code,
+            offset,
+            ..
         } => {
+            let whole = |text| whole(text, *offset);
             let (name, engine, code) = (whole(name)?, whole(engine)?, whole(code)?);
             Ok([b"#!", &engine[..], b" name=", &name, b"\n", &code].concat())
         }
     }
 }
 
-fn whole(text: &Str<'_>) -> Result<Vec<u8>> {
-    if text.len() > LONGEST_LIBRARY {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!(
-                "a function library of {} bytes; {LONGEST_LIBRARY} is the most",
-                text.len()
-            ),
-        ));
-    }
+/// What a compressed string claims is not believed before it is made: damage is damage, not a long library.
+fn whole(text: &Str<'_>, offset: u64) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut pieces = text.pieces();
     while let Some(piece) = pieces.next_piece()? {
+        if (out.len() as u64).saturating_add(piece.len() as u64) > LONGEST_LIBRARY {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "a function library of {} bytes; {LONGEST_LIBRARY} is the most",
+                    text.len()
+                ),
+            )
+            .or_place(Place::at(offset)));
+        }
         out.extend_from_slice(piece);
     }
     Ok(out)
@@ -375,7 +382,7 @@ fn blob_is(value: &[u8], check: impl FnOnce(&[u8]) -> bool) -> bool {
 mod tests {
     use super::*;
     use crate::resp::pack;
-    use crate::snapshot::Snapshot;
+    use crate::snapshot::{Record, Snapshot};
 
     fn terms() -> Terms {
         let mut terms = Terms::refusing("not in this test");
@@ -572,6 +579,30 @@ mod tests {
             sent(stream, &terms(), &p)[0],
             "Refused",
             "an empty stream is a value"
+        );
+    }
+
+    #[test]
+    fn a_library_is_as_long_as_it_is_not_as_long_as_it_says() {
+        let source = |file: &[u8]| {
+            let library =
+                Snapshot::parse(file)
+                    .unwrap()
+                    .records()
+                    .find_map(|record| match record {
+                        Ok(Record::Function(library)) => Some(library),
+                        _ => None,
+                    });
+            library_source(&library.unwrap())
+        };
+        let lies = source(b"REDIS0010\xf5\xc3\x03\x80\x7f\xff\xff\xff\x01ab\xff").unwrap_err();
+        assert_eq!(lies.kind(), ErrorKind::Corrupt, "{lies}");
+        let mut long = b"REDIS0010\xf5".to_vec();
+        Str::write_raw(&mut long, &vec![b'x'; 5 << 20]);
+        let error = source(&long).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.place()),
+            (ErrorKind::Limit, Some(Place::at(9)))
         );
     }
 
