@@ -5,6 +5,7 @@ use rdbridge::snapshot::{Entry, Options, Record, Snapshot};
 use rdbridge::wire::Str;
 
 use super::judge_value::judge_values;
+use super::judge_verbs::judge_verbs;
 use super::reference;
 
 /// Reads `bytes` in every way in which the library reads a file, and holds what it says against what must be. What does not
@@ -50,6 +51,7 @@ pub(crate) fn judge(bytes: &[u8], thoroughly: bool) {
 
     judge_against_reference(unverified, bytes, &second);
     judge_values(unverified, bytes);
+    judge_verbs(unverified, bytes, second.entries, second.error.as_ref());
 
     match unverified.producer() {
         Ok(producer) => assert!(!producer.product.is_empty()),

@@ -46,13 +46,12 @@ pub(crate) fn judge_values(snapshot: Snapshot<'_>, bytes: &[u8]) {
         SPOOL_DIR.clone(),
     )
     .expect("a selection");
-    let terms = everything();
     for record in snapshot.records().map_while(Result::ok) {
         let learned = match &record {
             Record::Entry(entry) => {
                 judge_value(entry, bytes, &mut collecting, &mut strict, &mut lenient);
                 judge_payload(entry);
-                judge_command(entry, &terms);
+                judge_command(entry, &EVERYTHING);
                 let selected = selection.admits(entry, &mut scratch);
                 if let Err(error) = &selected {
                     judge_error(error, bytes);
@@ -336,14 +335,14 @@ fn judge_payload(entry: &Entry<'_>) {
 }
 
 /// The terms of a destination that takes everything.
-fn everything() -> Terms {
+static EVERYTHING: LazyLock<Terms> = LazyLock::new(|| {
     let mut terms = Terms::refusing("");
     for number in 0..=u8::MAX {
         terms.set(ValueType(number), TypeTerms::Take(9));
     }
     terms.key_meta = Some(13);
     terms
-}
+});
 
 /// The command fits its payload; what is not sent has an outcome that fits the entry.
 fn judge_command(entry: &Entry<'_>, terms: &Terms) {
