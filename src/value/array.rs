@@ -41,7 +41,9 @@ pub struct ArrayItem<'a> {
     pub value: ArrayValue<'a>,
 }
 
-enum Raw<'d> {
+/// A value before it is handed out.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ArrayRaw<'d> {
     Part(Part<'d>),
     Double(f64),
 }
@@ -95,8 +97,10 @@ impl<'d, F: Findings> Array<'d, F> {
             Ok(Some((index, raw))) => {
                 let [text, ..] = &self.decoder.text;
                 let value = match raw {
-                    Raw::Part(part) => ArrayValue::Element(part.element(&self.decoder.blob, text)),
-                    Raw::Double(value) => ArrayValue::Double(value),
+                    ArrayRaw::Part(part) => {
+                        ArrayValue::Element(part.element(&self.decoder.blob, text))
+                    }
+                    ArrayRaw::Double(value) => ArrayValue::Double(value),
                 };
                 Ok(Some(ArrayItem { index, value }))
             }
@@ -112,7 +116,12 @@ impl<'d, F: Findings> Array<'d, F> {
         self.decoder
     }
 
-    fn step(&mut self) -> Result<Option<(u64, Raw<'d>)>> {
+    /// The buffers that parts refer to.
+    pub(super) fn held(&self) -> &Decoder<F> {
+        self.decoder
+    }
+
+    pub(super) fn step(&mut self) -> Result<Option<(u64, ArrayRaw<'d>)>> {
         let [text, ..] = &mut self.decoder.text;
         let findings = &mut self.decoder.findings;
         while self.left > 0 && !self.done {
@@ -149,10 +158,10 @@ impl<'d, F: Findings> Array<'d, F> {
                                 .into(),
                         })?;
                     }
-                    Raw::Part(part)
+                    ArrayRaw::Part(part)
                 }
-                1 => Raw::Part(Part::Int(self.cursor.i64_le()?)),
-                2 => Raw::Double(double::read_binary(&mut self.cursor)?),
+                1 => ArrayRaw::Part(Part::Int(self.cursor.i64_le()?)),
+                2 => ArrayRaw::Double(double::read_binary(&mut self.cursor)?),
                 other => {
                     return Err(Error::corrupt(
                         place,

@@ -46,6 +46,17 @@ pub struct Hash<'d, F: Findings = Strict> {
     body: Cursor<'d>,
     position: u64,
     done: bool,
+    start: Start<'d>,
+}
+
+/// What a walk begins with.
+#[derive(Debug, Clone, Copy)]
+struct Start<'d> {
+    cursor: Cursor<'d>,
+    form: Form<'d>,
+    left: u64,
+    paths_left: u64,
+    packed: Option<Packed<'d>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -174,6 +185,13 @@ impl<'d, F: Findings> Hash<'d, F> {
             body,
             position: 0,
             done: false,
+            start: Start {
+                cursor,
+                form,
+                left,
+                paths_left,
+                packed,
+            },
         })
     }
 
@@ -210,7 +228,7 @@ impl<'d, F: Findings> Hash<'d, F> {
     }
 
     #[inline]
-    fn step(&mut self) -> Result<Option<Parts<'d>>> {
+    pub(super) fn step(&mut self) -> Result<Option<Parts<'d>>> {
         if self.done {
             return Ok(None);
         }
@@ -420,6 +438,30 @@ impl<'d, F: Findings> Hash<'d, F> {
         Ok(true)
     }
 
+    /// Whether fields stand below paths.
+    pub(super) fn has_paths(&self) -> bool {
+        matches!(self.form, Form::Paths)
+    }
+
+    /// Whether the field names stand in a blob of their own.
+    pub(super) fn names_apart(&self) -> bool {
+        matches!(self.form, Form::Template { .. })
+    }
+
+    /// Begins anew: the walk gives the same fields once more. What breaks a rule is told once more.
+    pub(super) fn rewind(&mut self) {
+        let start = self.start;
+        self.cursor = start.cursor;
+        self.form = start.form;
+        self.left = start.left;
+        self.paths_left = start.paths_left;
+        self.packed = start.packed;
+        self.paths_begun = 0;
+        self.path = None;
+        self.time_before = 0;
+        self.done = false;
+    }
+
     /// How many fields there are, as claimed (of the current path).
     pub(super) fn claimed(&self) -> u64 {
         match (&self.form, &self.packed) {
@@ -438,6 +480,11 @@ impl<'d, F: Findings> Hash<'d, F> {
     }
 
     pub(super) fn decoder(&mut self) -> &mut Decoder<F> {
+        self.decoder
+    }
+
+    /// The buffers that parts refer to.
+    pub(super) fn held(&self) -> &Decoder<F> {
         self.decoder
     }
 }

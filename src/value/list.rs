@@ -93,7 +93,7 @@ impl<'d, F: Findings> List<'d, F> {
     }
 
     #[inline]
-    fn step(&mut self) -> Result<Option<Part<'d>>> {
+    pub(super) fn step(&mut self) -> Result<Option<Part<'d>>> {
         if self.done {
             return Ok(None);
         }
@@ -165,6 +165,11 @@ impl<'d, F: Findings> List<'d, F> {
     }
 
     pub(super) fn decoder(&mut self) -> &mut Decoder<F> {
+        self.decoder
+    }
+
+    /// The buffers that parts refer to.
+    pub(super) fn held(&self) -> &Decoder<F> {
         self.decoder
     }
 

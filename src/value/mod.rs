@@ -46,6 +46,7 @@
 )]
 
 mod array;
+pub mod commands;
 mod decoder;
 mod element;
 mod findings;
@@ -60,6 +61,7 @@ mod set;
 mod stream;
 mod stream_groups;
 mod stream_idmp;
+mod subexpire;
 mod template;
 #[cfg(test)]
 mod test_support;
@@ -72,6 +74,7 @@ pub mod ziplist;
 pub mod zipmap;
 mod zset;
 
+use array::ArrayRaw;
 pub use array::{Array, ArrayItem, ArrayValue};
 pub use decoder::{Decoder, Value};
 pub use element::{Element, IntText, Pieces, canonical_int};
@@ -84,5 +87,6 @@ pub use set::{Member, Set};
 pub use stream::{Stream, StreamEntry, StreamId, StreamMeta};
 pub use stream_groups::{Consumer, Group, Pending};
 pub use stream_idmp::{Idempotency, IdempotencyTotals, Iid, Producer};
+pub use subexpire::sub_expires;
 pub use validate::Summary;
 pub use zset::{Scored, Zset};

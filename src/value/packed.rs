@@ -110,6 +110,12 @@ pub(super) struct Hold {
 }
 
 impl Hold {
+    /// Nothing.
+    pub(super) const EMPTY: Self = Self {
+        buffer: Vec::new(),
+        spooled: None,
+    };
+
     #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.spooled {

@@ -92,7 +92,7 @@ impl<'d, F: Findings> Set<'d, F> {
     }
 
     #[inline]
-    fn step(&mut self) -> Result<Option<(Part<'d>, Option<i64>)>> {
+    pub(super) fn step(&mut self) -> Result<Option<(Part<'d>, Option<i64>)>> {
         if self.done {
             return Ok(None);
         }
@@ -139,6 +139,11 @@ impl<'d, F: Findings> Set<'d, F> {
     }
 
     pub(super) fn decoder(&mut self) -> &mut Decoder<F> {
+        self.decoder
+    }
+
+    /// The buffers that parts refer to.
+    pub(super) fn held(&self) -> &Decoder<F> {
         self.decoder
     }
 }

@@ -18,6 +18,7 @@
 
 use std::fmt;
 
+use super::commands::FieldWalk;
 use super::decoder::{Decoder, tell};
 use super::element::Element;
 use super::findings::{Finding, Findings, Rule, Strict};
@@ -447,6 +448,12 @@ impl<'d, F: Findings> Stream<'d, F> {
         };
         let value = item(&mut node.packed, hold, findings)?;
         Ok(Some((name, value)))
+    }
+
+    /// The fields of the entry that was begun last, for a second walk over them.
+    pub(super) fn field_walk(&self) -> Option<FieldWalk<'d>> {
+        let (node, entry) = (self.node.as_ref()?, self.entry?);
+        Some(FieldWalk::new(node.packed, entry.left, entry.name_at))
     }
 
     /// Length, IDs and number of groups. Entries that were not read yet are moved over, undecoded.

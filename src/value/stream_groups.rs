@@ -221,7 +221,7 @@ impl<'d, F: Findings> Stream<'d, F> {
     }
 
     #[expect(clippy::type_complexity, reason = "the parts of a group, used once")]
-    fn read_group(&mut self) -> Result<Option<(Part<'d>, StreamId, Option<u64>, u64)>> {
+    pub(super) fn read_group(&mut self) -> Result<Option<(Part<'d>, StreamId, Option<u64>, u64)>> {
         if self.phase == Phase::Entries {
             self.metadata()?;
         }
@@ -307,7 +307,7 @@ impl<'d, F: Findings> Stream<'d, F> {
     }
 
     #[expect(clippy::type_complexity, reason = "the parts of a consumer, used once")]
-    fn read_consumer(&mut self) -> Result<Option<(Part<'d>, i64, Option<i64>, u64)>> {
+    pub(super) fn read_consumer(&mut self) -> Result<Option<(Part<'d>, i64, Option<i64>, u64)>> {
         if self.phase == Phase::Pending {
             while self.left.pending > 0 {
                 self.left.pending = self.left.pending.wrapping_sub(1);
@@ -406,6 +406,57 @@ impl<'d, F: Findings> Stream<'d, F> {
                 Ok(None)
             }
         }
+    }
+
+    /// Calls `list` for every list of IDs behind the entries, without moving: pending entries of each group, and (`true`)
+    /// records of each producer.
+    pub(super) fn named_ids(
+        &self,
+        mut list: impl FnMut(Cursor<'d>, u64, bool) -> Result<()>,
+    ) -> Result<()> {
+        let mut cursor = self.body();
+        let nodes = length::read(&mut cursor)?;
+        for _ in 0..nodes {
+            Str::skip(&mut cursor)?;
+            Str::skip(&mut cursor)?;
+        }
+        let lengths = |cursor: &mut Cursor<'d>, count: u32| {
+            (0..count).try_for_each(|_| length::read(cursor).map(|_| ()))
+        };
+        lengths(&mut cursor, if self.form >= 2 { 8 } else { 3 })?;
+        for _ in 0..length::read(&mut cursor)? {
+            Str::skip(&mut cursor)?;
+            lengths(&mut cursor, if self.form >= 2 { 3 } else { 2 })?;
+            let pending = length::read(&mut cursor)?;
+            list(cursor, pending, false)?;
+            for _ in 0..pending {
+                cursor.skip(24)?;
+                length::read(&mut cursor)?;
+            }
+            for _ in 0..length::read(&mut cursor)? {
+                Str::skip(&mut cursor)?;
+                cursor.skip(if self.form >= 3 { 16 } else { 8 })?;
+                let owned = length::read(&mut cursor)?;
+                cursor.skip(owned.saturating_mul(16))?;
+            }
+            if self.form >= 5 {
+                let nacked = length::read(&mut cursor)?;
+                cursor.skip(nacked.saturating_mul(16))?;
+            }
+        }
+        if self.form >= 4 {
+            lengths(&mut cursor, 2)?;
+            for _ in 0..length::read(&mut cursor)? {
+                Str::skip(&mut cursor)?;
+                let records = length::read(&mut cursor)?;
+                list(cursor, records, true)?;
+                for _ in 0..records {
+                    Str::skip(&mut cursor)?;
+                    lengths(&mut cursor, 2)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Looks whether the pending entries of the current group rise.

@@ -4,7 +4,7 @@
 //! Behind the groups: duration in seconds, most entries a producer; count of producers; for each its id, a count, and for each
 //! of these an idempotent id and the entry's ID; then how many were added and how many were duplicates.
 
-use super::decoder::expect_end;
+use super::decoder::{Part, expect_end};
 use super::element::Element;
 use super::findings::{Finding, Findings, Rule};
 use super::stream::{Phase, Stream, StreamId};
@@ -49,7 +49,7 @@ pub struct IdempotencyTotals {
     pub duplicates: u64,
 }
 
-impl<F: Findings> Stream<'_, F> {
+impl<'d, F: Findings> Stream<'d, F> {
     /// The settings; `None` for a form without records. Groups that were not read yet are moved over.
     ///
     /// # Errors
@@ -99,22 +99,10 @@ impl<F: Findings> Stream<'_, F> {
     /// # Errors
     /// As [`Stream::idempotency`].
     pub fn next_producer(&mut self) -> Result<Option<Producer<'_>>> {
-        if self.phase == Phase::Iids {
-            while self.next_iid()?.is_some() {}
-            self.phase = Phase::Producers;
-        }
-        if self.phase != Phase::Producers || self.left.producers == 0 {
+        let read = self.read_producer();
+        let Some((name, records)) = self.fused(read)? else {
             return Ok(None);
-        }
-        self.left.producers = self.left.producers.wrapping_sub(1);
-        let name = self.read_name();
-        let name = self.fused(name)?;
-        let records = length::read(&mut self.cursor);
-        let records = self.fused(records)?;
-        let room = self.cursor.expect_room(records, 3, "records of a producer");
-        self.fused(room)?;
-        self.left.iids = records;
-        self.phase = Phase::Iids;
+        };
         let [text, ..] = &self.decoder.text;
         Ok(Some(Producer {
             id: name.element(&self.decoder.blob, text),
@@ -122,24 +110,47 @@ impl<F: Findings> Stream<'_, F> {
         }))
     }
 
+    pub(super) fn read_producer(&mut self) -> Result<Option<(Part<'d>, u64)>> {
+        if self.phase == Phase::Iids {
+            while self.read_iid()?.is_some() {}
+            self.phase = Phase::Producers;
+        }
+        if self.phase != Phase::Producers || self.left.producers == 0 {
+            return Ok(None);
+        }
+        self.left.producers = self.left.producers.wrapping_sub(1);
+        let name = self.read_name()?;
+        let records = length::read(&mut self.cursor)?;
+        self.cursor
+            .expect_room(records, 3, "records of a producer")?;
+        self.left.iids = records;
+        self.phase = Phase::Iids;
+        Ok(Some((name, records)))
+    }
+
     /// The next record of the current producer; `None` behind the last one.
     ///
     /// # Errors
     /// As [`Stream::idempotency`].
     pub fn next_iid(&mut self) -> Result<Option<Iid<'_>>> {
-        if self.phase != Phase::Iids || self.left.iids == 0 {
+        let read = self.read_iid();
+        let Some((name, id)) = self.fused(read)? else {
             return Ok(None);
-        }
-        self.left.iids = self.left.iids.wrapping_sub(1);
-        let name = self.read_name();
-        let name = self.fused(name)?;
-        let id = StreamId::read(&mut self.cursor);
-        let id = self.fused(id)?;
+        };
         let [text, ..] = &self.decoder.text;
         Ok(Some(Iid {
             iid: name.element(&self.decoder.blob, text),
             id,
         }))
+    }
+
+    pub(super) fn read_iid(&mut self) -> Result<Option<(Part<'d>, StreamId)>> {
+        if self.phase != Phase::Iids || self.left.iids == 0 {
+            return Ok(None);
+        }
+        self.left.iids = self.left.iids.wrapping_sub(1);
+        let name = self.read_name()?;
+        Ok(Some((name, StreamId::read(&mut self.cursor)?)))
     }
 
     /// The counters; `None` for a form without records. What was not read yet is moved over. This ends the walk.

@@ -103,7 +103,7 @@ impl<'d, F: Findings> Zset<'d, F> {
     }
 
     #[inline]
-    fn step(&mut self) -> Result<Option<(Part<'d>, f64)>> {
+    pub(super) fn step(&mut self) -> Result<Option<(Part<'d>, f64)>> {
         if self.done {
             return Ok(None);
         }
@@ -222,6 +222,11 @@ impl<'d, F: Findings> Zset<'d, F> {
     }
 
     pub(super) fn decoder(&mut self) -> &mut Decoder<F> {
+        self.decoder
+    }
+
+    /// The buffers that parts refer to.
+    pub(super) fn held(&self) -> &Decoder<F> {
         self.decoder
     }
 }

@@ -39,3 +39,6 @@ mod select;
 
 // The samples of other projects.
 mod corpus;
+
+// Values decoded, and judged, as servers do.
+mod values;

@@ -5,6 +5,7 @@ pub(crate) mod command;
 pub(crate) mod dump;
 pub(crate) mod expected;
 pub(crate) mod random;
+pub(crate) mod reading;
 pub(crate) mod server;
 
 use std::env;

@@ -1,0 +1,168 @@
+//! What commands cannot carry.
+
+use std::fmt;
+
+/// Something of a value that plain commands do not bring to a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The whole value: only its module could write it.
+    ModuleValue,
+    /// The whole value: the destination has no streams.
+    Stream,
+    /// The whole value: the destination has no arrays.
+    Array,
+    /// The whole value: the destination has no JSON.
+    Json,
+    /// The whole value: no command writes a path hash.
+    PathHash,
+    /// Expiries of hash fields.
+    FieldExpiry,
+    /// Expiries of set members.
+    MemberExpiry,
+    /// Key metadata (Redis 8.6).
+    KeyMetadata,
+    /// Pending entries that nobody owns any more (Redis 8.8).
+    Nacked,
+    /// Pending entries whose stream entry is deleted, where they are too many to be rebuilt.
+    PendingDeleted,
+    /// Idempotency settings and records (Redis 8.6).
+    Idempotency,
+    /// How many idempotent entries were added and refused.
+    IdempotencyCounters,
+    /// When consumers were seen and active.
+    ConsumerTimes,
+    /// When an entry was delivered, where that is no time or lies ahead: servers put the present instead.
+    DeliveryTimes,
+    /// A stream's entries-added and largest deleted ID, its groups' entries-read.
+    StreamCounters,
+    /// Idle time or access frequency.
+    AccessTimes,
+    /// Dragonfly's flags of a key.
+    KeyFlags,
+}
+
+impl Loss {
+    /// All of them.
+    pub const ALL: [Loss; 17] = [
+        Loss::ModuleValue,
+        Loss::Stream,
+        Loss::Array,
+        Loss::Json,
+        Loss::PathHash,
+        Loss::FieldExpiry,
+        Loss::MemberExpiry,
+        Loss::KeyMetadata,
+        Loss::Nacked,
+        Loss::PendingDeleted,
+        Loss::Idempotency,
+        Loss::IdempotencyCounters,
+        Loss::ConsumerTimes,
+        Loss::DeliveryTimes,
+        Loss::StreamCounters,
+        Loss::AccessTimes,
+        Loss::KeyFlags,
+    ];
+
+    /// Whether the value means something else without it; the others are bookkeeping.
+    #[must_use]
+    pub fn is_meaning(self) -> bool {
+        self < Loss::IdempotencyCounters
+    }
+
+    /// Whether nothing of the value can be carried.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self < Loss::FieldExpiry
+    }
+
+    /// The name in reports: stable, lower case, with hyphens.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Loss::ModuleValue => "module-value",
+            Loss::Stream => "stream",
+            Loss::Array => "array",
+            Loss::Json => "json",
+            Loss::PathHash => "path-hash",
+            Loss::FieldExpiry => "field-expiry",
+            Loss::MemberExpiry => "member-expiry",
+            Loss::KeyMetadata => "key-metadata",
+            Loss::Nacked => "nacked-entries",
+            Loss::PendingDeleted => "pending-deleted",
+            Loss::Idempotency => "idempotency",
+            Loss::IdempotencyCounters => "idempotency-counters",
+            Loss::ConsumerTimes => "consumer-times",
+            Loss::DeliveryTimes => "delivery-times",
+            Loss::StreamCounters => "stream-counters",
+            Loss::AccessTimes => "access-times",
+            Loss::KeyFlags => "key-flags",
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of losses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Losses(u32);
+
+impl Losses {
+    pub(super) fn add(&mut self, loss: Loss) {
+        self.0 |= 1 << loss as u32;
+    }
+
+    /// Whether nothing is lost.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `loss` is among them.
+    #[must_use]
+    pub fn has(self, loss: Loss) -> bool {
+        self.0 & 1 << loss as u32 != 0
+    }
+
+    /// Whether any of them changes the meaning.
+    #[must_use]
+    pub fn any_meaning(self) -> bool {
+        self.iter().any(Loss::is_meaning)
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// One after the other, the heaviest first.
+    pub fn iter(self) -> impl Iterator<Item = Loss> {
+        Loss::ALL.into_iter().filter(move |loss| self.has(*loss))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_losses() {
+        let mut losses = Losses::default();
+        assert!(losses.is_empty() && !losses.any_meaning());
+        losses.add(Loss::AccessTimes);
+        assert!(!losses.any_meaning());
+        losses.add(Loss::FieldExpiry);
+        assert!(losses.any_meaning() && losses.has(Loss::FieldExpiry));
+        let names: Vec<_> = losses.iter().map(Loss::name).collect();
+        assert_eq!(names, ["field-expiry", "access-times"]);
+        let mut all: Vec<_> = Loss::ALL.iter().map(|loss| loss.name()).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), Loss::KeyFlags as usize + 1);
+    }
+}
