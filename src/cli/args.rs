@@ -35,6 +35,8 @@ pub(crate) enum Verb {
     Check(CheckArgs),
     /// What is in it: counts and bytes by database and type, expiries, functions, modules, where it can be loaded
     Info(InfoArgs),
+    /// Everything as commands, on standard output
+    Export(Box<ExportArgs>),
     /// Replay into a server: every key by RESTORE, its bytes as they are
     Load(Box<LoadArgs>),
 }
@@ -69,6 +71,37 @@ pub(crate) struct InfoArgs {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// restore: the commands that `load` would send, as text for `redis-cli --pipe`
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// For this server: redis-7.0, valkey-8.1 [default: any that knows the types]
+    #[arg(long, value_name = "SERVER", conflicts_with = "rdb_version")]
+    pub(crate) target: Option<Assumed>,
+    /// For servers that take payloads up to this RDB version
+    #[arg(long, value_name = "N")]
+    pub(crate) rdb_version: Option<u16>,
+    /// Overwrite keys and function libraries that exist
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) arrival: ArrivalArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// RESTORE commands.
+    Restore,
 }
 
 #[derive(Debug, Args)]

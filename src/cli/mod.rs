@@ -6,6 +6,7 @@
 mod args;
 mod check;
 mod exit;
+mod export;
 mod info;
 mod load;
 mod output;
@@ -58,6 +59,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Exit> {
     match cli.verb {
         Verb::Check(args) => check::run(&args, &Run::new(&args.common)?, out),
         Verb::Info(args) => info::run(&args, &Run::new(&args.common)?, out),
+        Verb::Export(args) => export::run(&args, &Run::new(&args.common)?, out),
         Verb::Load(args) => load::run(&args, &Run::new(&args.common)?, out),
     }
 }

@@ -42,3 +42,6 @@ mod corpus;
 
 // Values decoded, and judged, as servers do.
 mod values;
+
+// The commands of a dump as text.
+mod export_restore;

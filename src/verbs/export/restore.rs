@@ -13,7 +13,7 @@ use crate::resp::Arg;
 use crate::resp::pack::{self, Out};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Entry, ModuleId, Record, Snapshot, ValueType};
-use crate::target::{Acceptance, Assumed, Facts, Probed, footer};
+use crate::target::{Acceptance, Assumed, Facts, Probed, Product, Version, footer};
 use crate::verbs::{Ticker, Watch};
 
 /// For whom the commands are.
@@ -28,6 +28,29 @@ pub enum For {
     Target(Assumed),
 }
 
+/// How to export.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// For whom.
+    pub to: For,
+    /// Expiry, databases, `REPLACE`, and the run's instant.
+    pub policies: Policies,
+}
+
+impl Options {
+    /// Function libraries came with Redis 7.0, RDB version 10.
+    fn takes_functions(&self) -> bool {
+        match self.to {
+            For::Any => true,
+            For::Version(version) => version >= 10,
+            For::Target(Assumed { product, version }) => {
+                product == Product::Valkey
+                    || product == Product::Redis && version >= Version::new(7, 0, 0)
+            }
+        }
+    }
+}
+
 /// What was exported.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Report {
@@ -39,6 +62,8 @@ pub struct Report {
     pub not_written: Tally,
     /// Function libraries written.
     pub functions: u64,
+    /// Function libraries that the target does not know.
+    pub functions_left_out: u64,
 }
 
 impl Report {
@@ -50,30 +75,35 @@ impl Report {
 }
 
 /// Writes the commands for all selected entries of `snapshot` to `out`. `left_out` is told of each selected entry that is not
-/// written, with the reason.
+/// written, with the reason. `db` is the database that the text is in: 0 at its beginning, and what the input before left.
 ///
 /// # Errors
 /// Those of the reader (a wrong checksum comes last), of the selection, of `watch`, and `Io` of the writer.
 pub fn export(
     snapshot: &Snapshot<'_>,
     selection: &mut Selection,
-    to: For,
-    policies: &Policies,
+    options: &Options,
+    db: &mut u64,
     out: &mut dyn Write,
     left_out: &mut dyn FnMut(&Entry<'_>, Outcome, &str),
     watch: &mut Watch<'_>,
 ) -> Result<Report> {
-    let mut terms = KnownTerms::new(to);
+    let policies = &options.policies;
+    let mut terms = KnownTerms::new(options.to);
     let mut report = Report::default();
     let mut text = Text {
         buffer: Vec::with_capacity(FLUSH.saturating_mul(2)),
         out,
     };
-    let (mut db, mut key, mut scratch, mut ticker) = (0, Vec::new(), Vec::new(), Ticker::default());
+    let (mut key, mut scratch, mut ticker) = (Vec::new(), Vec::new(), Ticker::default());
     let mut records = snapshot.records();
     while let Some(record) = records.next_record()? {
         let entry = match record {
             Record::Entry(entry) => entry,
+            Record::Function(_) if !options.takes_functions() => {
+                report.functions_left_out = report.functions_left_out.saturating_add(1);
+                continue;
+            }
             Record::Function(library) => {
                 let source = replay::library_source(&library)?;
                 let mut words = vec![Arg::from("FUNCTION"), Arg::from("LOAD")];
@@ -114,12 +144,12 @@ pub fn export(
                 continue;
             }
         };
-        if restore.db != db {
-            db = restore.db;
+        if restore.db != *db {
+            *db = restore.db;
             let mut digits = itoa::Buffer::new();
             pack::command(
                 &mut text,
-                &[Arg::from("SELECT"), Arg::from(digits.format(db))],
+                &[Arg::from("SELECT"), Arg::from(digits.format(*db))],
             )?;
         }
         restore.with_args("RESTORE", key, policies.now_ms, |args| {
