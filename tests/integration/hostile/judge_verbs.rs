@@ -32,6 +32,8 @@ pub(crate) fn judge_verbs(
 
 fn judge_check(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Option<&String>) {
     let options = check::Options {
+        values: true,
+        threads: 1,
         strict: true,
         duplicates: true,
         spool_dir: SPOOL_DIR.clone(),
@@ -108,17 +110,20 @@ fn judge_export(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Opti
             Ok(())
         }
     }
-    let policies = Policies {
-        now_ms: NOW * 1000,
-        ..Policies::default()
+    let options = export::restore::Options {
+        to: export::restore::For::Any,
+        policies: Policies {
+            now_ms: NOW * 1000,
+            ..Policies::default()
+        },
     };
     let mut out = Counted(0);
     let mut left_out = 0;
     let report = export::restore::export(
         snapshot,
         &mut Selection::all(),
-        export::restore::For::Any,
-        &policies,
+        &options,
+        &mut 0,
         &mut out,
         &mut |_, _, reason| {
             left_out += 1;
