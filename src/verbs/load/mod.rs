@@ -420,8 +420,13 @@ impl Load {
                 let (watch, connector, stop, done) = (&evictions, &self.connector, &stop, &done);
                 scope.spawn(move || watch.run(connector, before, allowed, stop, done));
             }
+            // Under `replace` a second entry of a key is answered like the first. Under the other policies it cannot be, so
+            // where no key existed, none stands twice, and the search can wait for the first one that did.
             let options = &self.options;
-            let repeated = scope.spawn(move || repeated::find(snapshot, &options.spool_dir));
+            let beside = options
+                .policies
+                .replace
+                .then(|| scope.spawn(move || repeated::find(snapshot, &options.spool_dir)));
             let mut senders = Vec::new();
             let mut workers = Vec::new();
             for _ in 0..self.options.connections.max(1) {
@@ -449,18 +454,22 @@ impl Load {
                 }
             }
             done.store(true, Ordering::Release);
-            repetitions = repeated.join().ok();
+            repetitions = beside.map(|thread| thread.join().unwrap_or_else(|_| Err(lost_thread())));
         });
+        if repetitions.is_none()
+            && tally
+                .get(Outcome::Conflict)
+                .saturating_add(tally.get(Outcome::Existing))
+                > 0
+        {
+            repetitions = Some(repeated::find(snapshot, &self.options.spool_dir));
+        }
         let counted = match repetitions {
-            Some(Ok(repetitions)) if !repetitions.is_empty() => {
-                repeated::reclassify(&repetitions, &shared, snapshot, selection, &mut tally)
+            Some(Ok(found)) if !found.is_empty() => {
+                repeated::reclassify(&found, &shared, snapshot, selection, &mut tally)
             }
-            Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(error),
-            None => Err(Error::new(
-                ErrorKind::Limit,
-                "the search for duplicate keys ended unexpectedly",
-            )),
+            _ => Ok(()),
         };
         if let Err(error) = counted {
             stop.set(error);
@@ -535,6 +544,14 @@ impl Load {
             stopped: self.stopped,
         }
     }
+}
+
+#[cold]
+fn lost_thread() -> Error {
+    Error::new(
+        ErrorKind::Limit,
+        "the search for duplicate keys ended unexpectedly",
+    )
 }
 
 /// Entries in one batch to a connection.

@@ -1,7 +1,8 @@
 //! Keys that stand more than once in the dump: only one of their values can be left at the destination.
 //!
-//! No server writes such a file, and every server refuses to load one, so the search must cost nothing: it runs beside the
-//! load, and what it finds is counted rightly afterwards. Of a key that stands *n* times and was sent *n* times, *n* − 1
+//! No server writes such a file, and every server refuses to load one, so the search must cost nothing where it finds
+//! nothing: under `replace` it runs beside the load, under the other policies only where some key existed. What it finds is
+//! counted rightly afterwards. Of a key that stands *n* times and was sent *n* times, *n* − 1
 //! entries are duplicates, whichever came first: under `fail` and `skip` they were answered `BUSYKEY`, under `replace` they
 //! were overwritten.
 
