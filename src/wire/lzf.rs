@@ -36,7 +36,11 @@ enum Op<'data> {
 }
 
 /// Splits compressed bytes into steps. `None` inside `Some` never occurs: a step that the bytes cut short is an error.
-#[inline]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "two small halves of one hot loop; a call between them costs a third of it"
+)]
 fn next_op<'data>(rest: &mut &'data [u8]) -> Option<Result<Op<'data>, ()>> {
     let (&control, after) = rest.split_first()?;
     if control < 32 {
@@ -68,17 +72,52 @@ fn next_op<'data>(rest: &mut &'data [u8]) -> Option<Result<Op<'data>, ()>> {
 }
 
 /// Does one step at `out[at..]`; the new end, or `None` where the step leaves `out` or reaches before its start.
-#[inline]
+///
+/// Most steps are short, so they are done in blocks of a fixed size where there is room behind them: what a block writes too
+/// far is written over by the next step. `out` must not be read behind the new end.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "see `next_op`")]
 fn apply(op: &Op<'_>, out: &mut [u8], at: usize) -> Option<usize> {
     match *op {
         Op::Literal(run) => {
             let end = at.checked_add(run.len())?;
-            out.get_mut(at..end)?.copy_from_slice(run);
+            let target = out.get_mut(at..end)?;
+            // A run has 1 to 32 bytes: two blocks from its two ends, which may overlap.
+            if let (Some(first), Some(last)) = (run.first_chunk::<16>(), run.last_chunk::<16>()) {
+                *target.first_chunk_mut::<16>()? = *first;
+                *target.last_chunk_mut::<16>()? = *last;
+            } else if let (Some(first), Some(last)) =
+                (run.first_chunk::<8>(), run.last_chunk::<8>())
+            {
+                *target.first_chunk_mut::<8>()? = *first;
+                *target.last_chunk_mut::<8>()? = *last;
+            } else if let (Some(first), Some(last)) =
+                (run.first_chunk::<4>(), run.last_chunk::<4>())
+            {
+                *target.first_chunk_mut::<4>()? = *first;
+                *target.last_chunk_mut::<4>()? = *last;
+            } else {
+                for (to, from) in target.iter_mut().zip(run) {
+                    *to = *from;
+                }
+            }
             Some(end)
         }
         Op::Copy { distance, length } => {
             let end = at.checked_add(length)?;
             let from = at.checked_sub(distance)?;
+            if distance >= 16
+                && let Some(window) = out.get_mut(from..end.saturating_add(16))
+            {
+                copy_blocks::<16>(window, distance, length)?;
+                return Some(end);
+            }
+            if distance >= 8
+                && let Some(window) = out.get_mut(from..end.saturating_add(8))
+            {
+                copy_blocks::<8>(window, distance, length)?;
+                return Some(end);
+            }
             let (before, target) = out.get_mut(..end)?.split_at_mut_checked(at)?;
             let source = before.get(from..)?;
             if let Some(source) = source.get(..length) {
@@ -94,6 +133,21 @@ fn apply(op: &Op<'_>, out: &mut [u8], at: usize) -> Option<usize> {
             Some(end)
         }
     }
+}
+
+/// Copies `length` bytes from the start of `window` to `distance` behind it, `N` at a time: a block never reaches into what
+/// it writes, as `distance` is at least `N`.
+#[inline]
+fn copy_blocks<const N: usize>(window: &mut [u8], distance: usize, length: usize) -> Option<()> {
+    let mut done = 0usize;
+    while done < length {
+        let block: [u8; N] = *window.get(done..)?.first_chunk()?;
+        *window
+            .get_mut(done.wrapping_add(distance)..)?
+            .first_chunk_mut()? = block;
+        done = done.wrapping_add(N);
+    }
+    Some(())
 }
 
 #[cold]
