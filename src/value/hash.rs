@@ -46,12 +46,11 @@ pub struct Hash<'d, F: Findings = Strict> {
     body: Cursor<'d>,
     position: u64,
     done: bool,
-    start: Start<'d>,
 }
 
 /// What a walk begins with.
 #[derive(Debug, Clone, Copy)]
-struct Start<'d> {
+pub(super) struct Start<'d> {
     cursor: Cursor<'d>,
     form: Form<'d>,
     left: u64,
@@ -185,13 +184,6 @@ impl<'d, F: Findings> Hash<'d, F> {
             body,
             position: 0,
             done: false,
-            start: Start {
-                cursor,
-                form,
-                left,
-                paths_left,
-                packed,
-            },
         })
     }
 
@@ -448,9 +440,19 @@ impl<'d, F: Findings> Hash<'d, F> {
         matches!(self.form, Form::Template { .. })
     }
 
+    /// Where the walk stands, before its first step.
+    pub(super) fn start(&self) -> Start<'d> {
+        Start {
+            cursor: self.cursor,
+            form: self.form,
+            left: self.left,
+            paths_left: self.paths_left,
+            packed: self.packed,
+        }
+    }
+
     /// Begins anew: the walk gives the same fields once more. What breaks a rule is told once more.
-    pub(super) fn rewind(&mut self) {
-        let start = self.start;
+    pub(super) fn rewind(&mut self, start: &Start<'d>) {
         self.cursor = start.cursor;
         self.form = start.form;
         self.left = start.left;

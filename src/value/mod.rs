@@ -47,6 +47,7 @@
 
 mod array;
 pub mod commands;
+mod count;
 mod decoder;
 mod element;
 mod findings;

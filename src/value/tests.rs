@@ -192,6 +192,85 @@ fn every_type_is_decoded_to_its_exact_end() {
     assert_eq!(missing, [], "every known type has a sound example");
 }
 
+/// The file that holds one value, as the container's reader finds it.
+fn file_with(value_type: u8, dialect: Dialect, body: &[u8], names: Option<&[u8]>) -> Vec<u8> {
+    let mut file = match dialect {
+        Dialect::Valkey => b"VALKEY081".to_vec(),
+        _ => b"REDIS0015".to_vec(),
+    };
+    if dialect == Dialect::Dragonfly {
+        file = b"REDIS0009".to_vec();
+        file.extend_from_slice(b"\xfa\x06df-ver\x03df1");
+    }
+    if let Some(names) = names {
+        file.extend_from_slice(&[0xf2, 5, 2]);
+        file.extend_from_slice(names);
+    }
+    file.extend_from_slice(&[0xfe, 0, value_type, 3]);
+    file.extend_from_slice(b"key");
+    file.extend_from_slice(body);
+    file.push(0xff);
+    file.extend_from_slice(&[0; 8]);
+    file
+}
+
+#[test]
+fn decoding_consumes_exactly_the_extent_that_the_container_finds() {
+    let names = hex("066669656c6431 066669656c6432");
+    let mut all: Vec<(u8, Dialect, Vec<u8>)> = sound()
+        .into_iter()
+        .map(|(value_type, dialect, body, _)| (value_type, dialect, hex(&body)))
+        .collect();
+    all.push((
+        30,
+        R,
+        hex("0d 0d000000 0300 0501 0101 0201 ff"),
+        Some(&names),
+    ));
+    all.push((32, R, hex("05 c001 c002")));
+    for (value_type, dialect, body) in all {
+        let refers = dialect == R && matches!(value_type, 30 | 32);
+        let names = refers.then_some(&names[..]);
+        let file = file_with(value_type, dialect, &body, names);
+        let snapshot = crate::snapshot::Snapshot::parse(&file).unwrap();
+        let mut entries = snapshot.entries();
+        let entry = entries.next().unwrap().unwrap();
+        assert_eq!(entry.value, body, "type {value_type} {dialect:?}");
+        // Strict: bytes behind the decoded end, and a declared count that is not the walked one, would be errors.
+        let mut decoder = Decoder::new(None);
+        let walked = decoder.validate(&entry).unwrap().elements;
+        assert_eq!(
+            decoder.count(&entry).unwrap(),
+            walked,
+            "type {value_type} {dialect:?}: declared and walked"
+        );
+        assert!(entries.next().is_none());
+    }
+}
+
+#[test]
+fn no_change_of_one_byte_makes_a_walk_panic_or_run_away() {
+    let mut cases = 0u32;
+    for (value_type, dialect, body, _) in sound() {
+        let bytes = hex(&body);
+        for at in 0..bytes.len() {
+            for change in [0x01u8, 0x80, 0xff, 0x40, bytes[at]] {
+                let mut changed = bytes.clone();
+                changed[at] ^= change;
+                let entry = entry(value_type, dialect, &changed);
+                let (told, summary) = judged(&entry);
+                assert!(summary.elements < 200 && told.len() < 200);
+                let mut decoder = Decoder::with_findings(None, Lenient);
+                let _ = decoder.count(&entry);
+                let _ = show(&mut decoder, &entry);
+                commands::walk_all(&mut decoder, &entry);
+                cases += 1;
+            }
+        }
+    }
+    assert!(cases > 5000, "{cases}");
+}
+
 #[test]
 fn elements_are_counted() {
     for (value_type, dialect, body, elements) in [

@@ -550,6 +550,24 @@ impl<'d, F: Findings> Commands<'d, F> {
     }
 }
 
+/// Pulls all commands of a value and reads all their arguments.
+#[cfg(test)]
+pub(super) fn walk_all<F: Findings>(decoder: &mut Decoder<F>, entry: &Entry<'_>) {
+    let arrival = Arrival {
+        key: Element::Bytes(b"k"),
+        expire_at_ms: None,
+    };
+    let words = Vocabulary::redis(8, 10);
+    let Ok(mut commands) = Commands::new(decoder, entry, arrival, words, Limits::default()) else {
+        return;
+    };
+    while let Ok(Some(command)) = commands.next_command() {
+        assert_eq!(command.args().count() as u64, command.argc());
+        let bytes: u64 = command.args().map(|arg| arg.len()).sum();
+        assert_eq!(bytes, command.bytes());
+    }
+}
+
 fn named(error: Error, entry: &Entry<'_>) -> Error {
     error.or_entry(|| entry.context())
 }

@@ -3,6 +3,7 @@
 use super::super::decoder::{Decoder, Part};
 use super::super::element::Element;
 use super::super::findings::Findings;
+use super::super::hash::Start as HashStart;
 use super::super::{Array, ArrayRaw, Hash, List, Set, Zset};
 use super::{Batch, Loss, Losses, Slot, Vocabulary, is_lent};
 use crate::error::Result;
@@ -64,6 +65,7 @@ fn first<'s, 'd: 's, F: Findings>(
 impl<'d, F: Findings> Collection<'d, F> {
     pub(super) fn hash(hash: Hash<'d, F>) -> Self {
         Collection::Hash(HashCommands {
+            start: hash.start(),
             hash,
             held: None,
             any_expiry: false,
@@ -154,6 +156,7 @@ fn take<T>(held: &mut Held<T>, read: impl FnOnce() -> Result<Option<T>>) -> Resu
 #[derive(Debug)]
 pub(super) struct HashCommands<'d, F: Findings> {
     hash: Hash<'d, F>,
+    start: HashStart<'d>,
     held: Held<(Part<'d>, Part<'d>, Option<i64>)>,
     any_expiry: bool,
     second_walk: bool,
@@ -179,7 +182,7 @@ impl<'d, F: Findings> HashCommands<'d, F> {
             }
             self.second_walk = true;
             self.any_expiry = false;
-            self.hash.rewind();
+            self.hash.rewind(&self.start);
         }
         self.expiries(batch)
     }
