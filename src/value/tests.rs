@@ -221,12 +221,7 @@ fn decoding_consumes_exactly_the_extent_that_the_container_finds() {
         .into_iter()
         .map(|(value_type, dialect, body, _)| (value_type, dialect, hex(&body)))
         .collect();
-    all.push((
-        30,
-        R,
-        hex("0d 0d000000 0300 0501 0101 0201 ff"),
-        Some(&names),
-    ));
+    all.push((30, R, hex("0d 0d000000 0300 0501 0101 0201 ff")));
     all.push((32, R, hex("05 c001 c002")));
     for (value_type, dialect, body) in all {
         let refers = dialect == R && matches!(value_type, 30 | 32);
