@@ -79,6 +79,7 @@ pub enum TypeTerms {
 /// What the destination takes, for every type that the dump holds.
 #[derive(Debug, Clone)]
 pub struct Terms {
+    /// By dialect and type byte: the same number is another type in another dialect.
     by_type: Vec<TypeTerms>,
     modules: BTreeMap<ModuleId, TypeTerms>,
     /// Key metadata of this footer version may stand at a payload's head.
@@ -98,7 +99,7 @@ impl Terms {
     #[must_use]
     pub fn refusing(reason: &'static str) -> Self {
         Self {
-            by_type: vec![TypeTerms::Refuse(Cow::Borrowed(reason)); 256],
+            by_type: vec![TypeTerms::Refuse(Cow::Borrowed(reason)); 256 * DIALECTS],
             modules: BTreeMap::new(),
             key_meta: None,
             max_bulk: 512 << 20,
@@ -108,9 +109,9 @@ impl Terms {
         }
     }
 
-    /// Says what the destination makes of a type as it stands in the file.
-    pub fn set(&mut self, value_type: ValueType, terms: TypeTerms) {
-        if let Some(slot) = self.by_type.get_mut(usize::from(value_type.0)) {
+    /// Says what the destination makes of a type as it stands in files of a dialect.
+    pub fn set(&mut self, value_type: ValueType, dialect: Dialect, terms: TypeTerms) {
+        if let Some(slot) = self.by_type.get_mut(index(value_type, dialect)) {
             *slot = terms;
         }
     }
@@ -122,8 +123,8 @@ impl Terms {
 
     /// What the destination makes of a type.
     #[must_use]
-    pub fn get(&self, value_type: ValueType) -> Option<&TypeTerms> {
-        self.by_type.get(usize::from(value_type.0))
+    pub fn get(&self, value_type: ValueType, dialect: Dialect) -> Option<&TypeTerms> {
+        self.by_type.get(index(value_type, dialect))
     }
 
     fn of(&self, entry: &Entry<'_>) -> Option<&TypeTerms> {
@@ -133,8 +134,19 @@ impl Terms {
         {
             return Some(terms);
         }
-        self.get(entry.value_type)
+        self.get(entry.value_type, entry.dialect)
     }
+}
+
+const DIALECTS: usize = 3;
+
+fn index(value_type: ValueType, dialect: Dialect) -> usize {
+    let dialect = match dialect {
+        Dialect::Redis => 0,
+        Dialect::Valkey => 1,
+        Dialect::Dragonfly => 2,
+    };
+    dialect * 256 + usize::from(value_type.0)
 }
 
 /// What becomes of an entry before anything is sent.
@@ -386,7 +398,7 @@ mod tests {
 
     fn terms() -> Terms {
         let mut terms = Terms::refusing("not in this test");
-        terms.set(ValueType::STRING, TypeTerms::Take(6));
+        terms.set(ValueType::STRING, Dialect::Redis, TypeTerms::Take(6));
         terms
     }
 
@@ -433,6 +445,16 @@ mod tests {
 
     fn with_expiry(at: i64) -> Vec<u8> {
         [&b"REDIS0009\xfc"[..], &at.to_le_bytes(), b"\x00\x01k\x01v"].concat()
+    }
+
+    #[test]
+    fn one_number_is_two_types() {
+        let mut terms = terms();
+        terms.set(ValueType(22), Dialect::Valkey, TypeTerms::Take(80));
+        let valkey = b"VALKEY080\x16\x01h\x01\x01f\x01v\xff\xff\xff\xff\xff\xff\xff\xff";
+        let redis = b"REDIS0012\x16\x01h\x01\x00\x01f\x01v";
+        assert_eq!(sent(valkey, &terms, &policies(0)), ["RESTORE", "0"]);
+        assert_eq!(sent(redis, &terms, &policies(0))[0], "Refused");
     }
 
     #[test]

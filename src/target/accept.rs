@@ -165,7 +165,11 @@ impl<'f> Acceptance<'f> {
         for &(value_type, dialect) in types {
             // A module value goes by its module alone.
             if value_type != ValueType::MODULE_2 {
-                terms.set(value_type, as_terms(self.footer_for(value_type, dialect)));
+                terms.set(
+                    value_type,
+                    dialect,
+                    as_terms(self.footer_for(value_type, dialect)),
+                );
             }
         }
         for &module in modules {

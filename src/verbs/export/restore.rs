@@ -236,7 +236,7 @@ impl KnownTerms {
             self.known.push(id);
             let sent_as = payload_type(entry.value_type, entry.dialect);
             let found = self.footer_for(sent_as, entry.dialect);
-            self.terms.set(entry.value_type, found);
+            self.terms.set(entry.value_type, entry.dialect, found);
         }
         if entry.value_type == ValueType::MODULE_2 {
             self.learn_module(entry)?;

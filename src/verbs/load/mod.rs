@@ -267,9 +267,9 @@ impl Load {
         for (value_type, dialect) in types.values() {
             let sent_as = payload_type(*value_type, *dialect);
             if sent_as != *value_type
-                && let Some(found) = terms.get(sent_as).cloned()
+                && let Some(found) = terms.get(sent_as, *dialect).cloned()
             {
-                terms.set(*value_type, found);
+                terms.set(*value_type, *dialect, found);
             }
         }
         if options.policies.replace && !terms.knows_replace {
@@ -741,7 +741,7 @@ pub fn refusals(
         if value_type == ValueType::MODULE_2 {
             continue;
         }
-        if let Some(crate::replay::TypeTerms::Refuse(reason)) = terms.get(value_type) {
+        if let Some(crate::replay::TypeTerms::Refuse(reason)) = terms.get(value_type, dialect) {
             match list
                 .iter_mut()
                 .find(|(t, d, ..)| (*t, *d) == (value_type, dialect))

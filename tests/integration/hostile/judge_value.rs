@@ -10,7 +10,7 @@ use rdbridge::payload::{NoPayload, Payload};
 use rdbridge::replay::{self, Decision, Policies, Terms, TypeTerms};
 use rdbridge::resp::pack;
 use rdbridge::select::{Criteria, Glob, KeyPattern, Selection};
-use rdbridge::snapshot::{Entry, Producer, Record, Snapshot, ValueType};
+use rdbridge::snapshot::{Dialect, Entry, Producer, Record, Snapshot, ValueType};
 use rdbridge::survey::Survey;
 use rdbridge::time::Timestamp;
 use rdbridge::value::{
@@ -338,7 +338,9 @@ fn judge_payload(entry: &Entry<'_>) {
 static EVERYTHING: LazyLock<Terms> = LazyLock::new(|| {
     let mut terms = Terms::refusing("");
     for number in 0..=u8::MAX {
-        terms.set(ValueType(number), TypeTerms::Take(9));
+        for dialect in [Dialect::Redis, Dialect::Valkey, Dialect::Dragonfly] {
+            terms.set(ValueType(number), dialect, TypeTerms::Take(9));
+        }
     }
     terms.key_meta = Some(13);
     terms
