@@ -42,8 +42,9 @@ pub struct Survey {
     pub value_bytes: u64,
     /// Bytes of the largest selected value.
     pub largest_value: u64,
-    /// The first selected key with its database: a name that the user's rights cover.
-    pub sample: Option<(u64, Vec<u8>)>,
+    /// The first, second, fourth, eighth, … selected key, each with its database: names to try whether the user's rights cover
+    /// any. At most 64, of at most 1 KiB each.
+    pub samples: Vec<(u64, Vec<u8>)>,
     /// Where the records of function libraries begin, in bytes from the start of the input: see [`crate::snapshot::Function::at`].
     pub functions: Vec<u64>,
     /// Module data that belongs to no key, by module.
@@ -75,7 +76,7 @@ impl Survey {
             expired: 0,
             value_bytes: 0,
             largest_value: 0,
-            sample: None,
+            samples: Vec::new(),
             functions: Vec::new(),
             module_aux: BTreeMap::new(),
             scripts: 0,
@@ -162,8 +163,8 @@ impl Survey {
         ] {
             *count = count.saturating_add(u64::from(present));
         }
-        if self.sample.is_none() {
-            self.sample = Some((entry.db, entry.key.preview(1024)));
+        if self.selected.is_power_of_two() {
+            self.samples.push((entry.db, entry.key.preview(1024)));
         }
         Ok(())
     }

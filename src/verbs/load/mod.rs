@@ -239,14 +239,21 @@ impl Load {
             .map(|(t, d)| (payload_type(*t, *d), *d))
             .collect();
         asked.dedup();
-        let sample = surveys.iter().find_map(|s| s.sample.as_ref());
-        let probed = match sample {
-            Some((db, key)) => {
-                connection.select(options.policies.db_map.get(*db))?;
-                probe(&mut connection, &facts, "RESTORE", key, &asked)?
+        // Databases that were counted may still be closed to this user.
+        if let Some(highest) = dbs.last() {
+            connection.select(*highest).map_err(|error| {
+                error.with_hint("put the keys into a database that is open, with --map-db")
+            })?;
+        }
+        let mut probed = Probed::default();
+        // A user may have the right to some names only: those keys arrive, the others fail.
+        for (db, key) in surveys.iter().flat_map(|s| &s.samples) {
+            connection.select(options.policies.db_map.get(*db))?;
+            probed = probe(&mut connection, &facts, "RESTORE", key, &asked)?;
+            if probed.key_closed.is_none() {
+                break;
             }
-            None => Probed::default(),
-        };
+        }
         if let Some(words) = probed
             .restore_closed
             .as_ref()
