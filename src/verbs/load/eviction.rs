@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::resp::{Arg, Connection, Connector};
 
 /// How often the counter is read.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_millis(100);
 
 /// How often the end of the run is looked for.
 const NAP: Duration = Duration::from_millis(20);
@@ -42,11 +42,7 @@ impl Watch {
         stop: &Stop,
         done: &AtomicBool,
     ) {
-        let Ok(mut connection) = connector.connect() else {
-            // One connection less than the destination allows: the count at the end still tells, only later.
-            self.blind.store(true, Ordering::Relaxed);
-            return;
-        };
+        let mut connection = None;
         let mut last = Instant::now();
         while !done.load(Ordering::Acquire) {
             std::thread::sleep(NAP);
@@ -54,10 +50,17 @@ impl Watch {
                 continue;
             }
             last = Instant::now();
-            match evicted_keys(&mut connection) {
+            // Not before: where the destination allows few connections, those that write come first.
+            let opened = match connection.take() {
+                Some(opened) => Ok(opened),
+                None => connector.connect(),
+            };
+            let counted = opened.and_then(|opened| evicted_keys(connection.insert(opened)));
+            match counted {
                 Ok(Some(now)) => self.judge(now, before, allowed, stop),
                 Ok(None) => self.blind.store(true, Ordering::Relaxed),
                 Err(_) => {
+                    // The count at the end still tells, only later.
                     self.blind.store(true, Ordering::Relaxed);
                     return;
                 }
@@ -75,7 +78,8 @@ impl Watch {
     }
 }
 
-fn evicts(grown: u64) -> Error {
+/// Why a load does not count as done where keys were evicted.
+pub(super) fn evicts(grown: u64) -> Error {
     Error::new(
         ErrorKind::Destination,
         format!("the destination evicted {grown} key{} since the load began: keys are lost behind its OK", if grown == 1 { "" } else { "s" }),

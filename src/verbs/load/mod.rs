@@ -541,6 +541,11 @@ impl Load {
                 }
                 _ => self.evictions_known = false,
             }
+            if self.evicted > 0 && !self.options.allow_eviction {
+                // A short load can be over before the watch looks.
+                let error = eviction::evicts(self.evicted);
+                self.stopped.get_or_insert(error);
+            }
         }
         Report {
             entries: self.entries,
