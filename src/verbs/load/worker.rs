@@ -83,6 +83,7 @@ pub(super) fn run<'data>(
         tally: Tally::default(),
         proven: Tally::default(),
         strange: 0,
+        broken: false,
     };
     let opened = connector
         .connect()
@@ -116,7 +117,7 @@ pub(super) fn run<'data>(
     if let Err(error) = pipeline.drain(&mut replies) {
         shared.stop.set(error);
     }
-    if pipeline.end() == Some(End::OutOfStep) {
+    if replies.broken || pipeline.end() == Some(End::OutOfStep) {
         replies.doubt();
     }
     for (ticket, sent) in pipeline.unanswered() {
@@ -202,11 +203,20 @@ struct Replies<'s, 'data> {
     /// The tally when the last mark came back.
     proven: Tally,
     strange: u32,
+    /// A reply came that no RESTORE is answered by: which reply belongs to which key is not known any more.
+    broken: bool,
 }
+
+/// Why nothing is known of an entry although a reply came.
+const OUT_OF_STEP: &str = "the replies do not fit the commands, so its own is not known";
 
 impl Sink<Ticket> for Replies<'_, '_> {
     fn answered(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
         self.shared.answered.fetch_add(1, Ordering::Relaxed);
+        if self.broken {
+            self.end(ticket, Outcome::Uncertain, OUT_OF_STEP);
+            return Ok(());
+        }
         if answer == Answer::Ok {
             self.strange = 0;
             let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= now_ms();
@@ -221,7 +231,9 @@ impl Sink<Ticket> for Replies<'_, '_> {
     }
 
     fn proven(&mut self) {
-        self.proven = self.tally;
+        if !self.broken {
+            self.proven = self.tally;
+        }
     }
 }
 
@@ -252,9 +264,7 @@ impl Replies<'_, '_> {
             Some(words) => String::from_utf8_lossy(words).into_owned(),
             None => reply.shown(),
         };
-        // A run that is stopping takes what is still under way as it comes, but starts nothing new.
-        let situation = Situation { last_road: true };
-        match react(&reply, Asked::Restore, situation) {
+        match react(&reply, Asked::Restore, Situation::default()) {
             Reaction::Done => {
                 self.tally.add(Outcome::Restored(Road::Raw));
                 Ok(())
@@ -280,6 +290,14 @@ impl Replies<'_, '_> {
                 Err(self.stop(
                     &words,
                     "raise proto-max-bulk-len there, or leave the key out with --max-size",
+                ))
+            }
+            Reaction::OutOfStep => {
+                self.broken = true;
+                self.end(ticket, Outcome::Uncertain, OUT_OF_STEP);
+                Err(self.stop(
+                    &format!("{words} to RESTORE"),
+                    "something between here and the server drops, repeats or reorders replies",
                 ))
             }
             reaction => {
