@@ -45,3 +45,12 @@ mod values;
 
 // The commands of a dump as text.
 mod export_restore;
+
+// The server is the oracle.
+mod oracle;
+
+// Newer dumps into older servers.
+mod older;
+
+// Each policy, and destinations that cannot go on.
+mod load;

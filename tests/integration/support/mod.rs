@@ -2,11 +2,15 @@
 
 pub(crate) mod alloc;
 pub(crate) mod command;
+pub(crate) mod contents;
 pub(crate) mod dump;
 pub(crate) mod expected;
+pub(crate) mod loading;
 pub(crate) mod random;
 pub(crate) mod reading;
+pub(crate) mod samples;
 pub(crate) mod server;
+pub(crate) mod wire;
 
 use std::env;
 use std::io::Write as _;

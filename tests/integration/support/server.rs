@@ -293,6 +293,19 @@ impl Server {
         connection
     }
 
+    /// Runs one command, given as its words with blanks between.
+    ///
+    /// # Panics
+    /// Where the server answers with an error.
+    pub(crate) fn run(&self, words: &str) -> redis::Value {
+        let mut words_of = words.split(' ');
+        let mut command = redis::cmd(words_of.next().unwrap_or_default());
+        command.arg(words_of.collect::<Vec<_>>());
+        command
+            .query(&mut self.connect())
+            .unwrap_or_else(|e| panic!("{} refuses {words}: {e}", self.name))
+    }
+
     /// One field of `INFO`, as text.
     pub(crate) fn info(&self, field: &str) -> Option<String> {
         let text: String = redis::cmd("INFO")
