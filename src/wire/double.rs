@@ -136,6 +136,67 @@ fn parse_hex(text: &str) -> Option<f64> {
     Some(value)
 }
 
+/// Appends a double of an array (type 28) as the text that its server answers, which is the string that it was made from:
+/// whole numbers of 64 bits with `.0` behind them, all others as `fpconv_dtoa` writes them, with a `.0` where nothing else
+/// shows that they are no integer. Measured on Redis 8.10.
+pub fn push_server_text(out: &mut Vec<u8>, value: f64) {
+    use std::io::Write as _;
+
+    if !value.is_finite() {
+        out.extend_from_slice(if value.is_nan() {
+            b"nan"
+        } else if value > 0.0 {
+            b"inf"
+        } else {
+            b"-inf"
+        });
+        return;
+    }
+    // Writing to a vector cannot fail.
+    if value.fract() == 0.0 && value.abs() < 9.2e18 {
+        let _ = write!(out, "{value:.1}");
+        return;
+    }
+    // The shortest digits, and the exponent of the first one.
+    let shortest = format!("{:e}", value.abs());
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
+    let last = exponent.saturating_sub(count).saturating_add(1);
+    if value.is_sign_negative() {
+        out.push(b'-');
+    }
+    let zeros = |n: i32| std::iter::repeat_n(b'0', usize::try_from(n).unwrap_or(0));
+    if last >= 0 && exponent < count.saturating_add(7) {
+        out.extend_from_slice(&digits);
+        out.extend(zeros(last));
+        out.extend_from_slice(b".0");
+    } else if last < 0 && (last > -7 || exponent.abs() < 4) {
+        match usize::try_from(exponent) {
+            Ok(whole) => {
+                let (whole, part) = digits.split_at(whole.saturating_add(1).min(digits.len()));
+                out.extend_from_slice(whole);
+                out.push(b'.');
+                out.extend_from_slice(part);
+            }
+            Err(_) => {
+                out.extend_from_slice(b"0.");
+                out.extend(zeros(exponent.saturating_neg().saturating_sub(1)));
+                out.extend_from_slice(&digits);
+            }
+        }
+    } else {
+        let (first, part) = digits.split_at(1.min(digits.len()));
+        out.extend_from_slice(first);
+        if !part.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(part);
+        }
+        let _ = write!(out, "e{exponent:+}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,5 +271,44 @@ mod tests {
             );
         }
         assert!(read_binary(&mut Cursor::new(&[0; 7], 0)).is_err());
+    }
+
+    /// What Redis 8.10 answers for an array's element with these bits.
+    #[test]
+    fn doubles_of_arrays_as_their_server_shows_them() {
+        for (value, text) in [
+            (1.0, "1.0"),
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (3.5, "3.5"),
+            (-3.25, "-3.25"),
+            (123456.0, "123456.0"),
+            (1e15, "1000000000000000.0"),
+            (-1e17, "-100000000000000000.0"),
+            (1e20, "1e+20"),
+            (1.234e33, "1.234e+33"),
+            (1e300, "1e+300"),
+            (9999999999999996000000.0, "9999999999999996000000.0"),
+            (1234567890123456512.0, "1234567890123456512.0"),
+            (0.09999999999999998, "0.09999999999999998"),
+            (0.30000000000000004, "0.30000000000000004"),
+            (0.001, "0.001"),
+            (9.999999999999999e-5, "9.999999999999999e-5"),
+            (0.00012345, "1.2345e-4"),
+            (1e-7, "1e-7"),
+            (2.4999999999999992e-9, "2.4999999999999992e-9"),
+            (123456789.125, "123456789.125"),
+            (1.7976931348623151e308, "1.7976931348623151e+308"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+        ] {
+            let mut out = Vec::new();
+            push_server_text(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+            if value.is_finite() {
+                assert_eq!(parse(text.as_bytes()).unwrap().to_bits(), value.to_bits());
+            }
+        }
     }
 }

@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "value",
         &["error", "units", "spool", "fingerprint", "wire", "snapshot"],
     ),
+    ("json", &["error", "units", "wire", "snapshot", "value"]),
     // L4a: which entries, what became of them, how each one goes, and the other end.
     (
         "select",
@@ -89,6 +90,7 @@ const BELOW_VERBS: &[&str] = &[
     "snapshot",
     "payload",
     "survey",
+    "json",
     "value",
     "duplicates",
     "select",

@@ -1,0 +1,198 @@
+//! What modules wrote (values and key metadata), opcode by opcode, and KeyDB's expiries of members.
+
+use super::number::push_double;
+use super::text::{Commas, Text};
+use crate::error::{Error, Place, Result};
+use crate::snapshot::Entry;
+use crate::value::{Element, Findings, ModuleItem, ModuleValue, canonical_int, key_meta_classes};
+use crate::wire::{Cursor, Str, double, length};
+
+pub(super) fn module<F: Findings>(
+    text: &mut Text<'_, '_>,
+    module: &mut ModuleValue<'_, F>,
+) -> Result<()> {
+    text.push(b"{\"module\":\"");
+    text.push(module.id().name().as_bytes());
+    text.push(b"\",\"version\":");
+    text.integer(module.id().version());
+    text.push(b",\"items\":[");
+    let walked = module_items(text, module);
+    text.push(b"]}");
+    walked
+}
+
+fn module_items<F: Findings>(
+    text: &mut Text<'_, '_>,
+    module: &mut ModuleValue<'_, F>,
+) -> Result<()> {
+    let mut commas = Commas::default();
+    while let Some(found) = module.next_item()? {
+        item(text, &mut commas, &found)?;
+    }
+    Ok(())
+}
+
+fn item(text: &mut Text<'_, '_>, commas: &mut Commas, item: &ModuleItem<'_>) -> Result<()> {
+    match item {
+        ModuleItem::Signed(value) => {
+            commas.next(text);
+            text.push(b"{\"signed\":");
+            text.digits(*value);
+        }
+        ModuleItem::Unsigned(value) => {
+            commas.next(text);
+            text.push(b"{\"unsigned\":");
+            text.digits(*value);
+        }
+        ModuleItem::Float(value) => {
+            commas.next(text);
+            text.push(b"{\"float\":");
+            push_double(text.out, f64::from(*value));
+        }
+        ModuleItem::Double(value) => {
+            commas.next(text);
+            text.push(b"{\"double\":");
+            push_double(text.out, *value);
+        }
+        ModuleItem::String(element) => {
+            let Some(form) = text.form(element)? else {
+                return Ok(());
+            };
+            commas.next(text);
+            text.push(b"{\"string\":");
+            text.element(element, form)?;
+        }
+    }
+    text.push(b"}");
+    text.room()
+}
+
+/// Writes the member `key_meta`. What is damaged ends it, and is noted.
+pub(super) fn key_meta(
+    text: &mut Text<'_, '_>,
+    record: &[u8],
+    offset: u64,
+    scratch: &mut Vec<u8>,
+) -> Result<()> {
+    text.push(b",\"key_meta\":[");
+    let mut commas = Commas::default();
+    let walked = key_meta_classes(record, offset, |class, opcodes| {
+        commas.next(text);
+        text.push(b"{\"class\":\"");
+        text.push(class.name().as_bytes());
+        text.push(b"\",\"version\":");
+        text.integer(class.version());
+        text.push(b",\"flags\":");
+        text.integer(class.flags());
+        text.push(b",\"items\":[");
+        let written = opcode_items(text, opcodes, offset, scratch);
+        text.push(b"]}");
+        written
+    });
+    text.push(b"]");
+    walked.or_else(|error| text.damage.note_error(error))
+}
+
+fn opcode_items(
+    text: &mut Text<'_, '_>,
+    opcodes: &[u8],
+    offset: u64,
+    scratch: &mut Vec<u8>,
+) -> Result<()> {
+    let mut cursor = Cursor::new(opcodes, offset);
+    let mut commas = Commas::default();
+    loop {
+        let found = match length::read(&mut cursor)? {
+            0 => return Ok(()),
+            1 => ModuleItem::Signed(length::read(&mut cursor)?.cast_signed()),
+            2 => ModuleItem::Unsigned(length::read(&mut cursor)?),
+            3 => ModuleItem::Float(f32::from_le_bytes(cursor.array()?)),
+            4 => ModuleItem::Double(double::read_binary(&mut cursor)?),
+            _ => ModuleItem::String(Element::of(Str::read(&mut cursor)?, scratch)?),
+        };
+        item(text, &mut commas, &found)?;
+    }
+}
+
+/// Writes the member `sub_expires`: pairs of aux fields, a name and then its time.
+pub(super) fn sub_expires(
+    text: &mut Text<'_, '_>,
+    entry: &Entry<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<()> {
+    text.push(b",\"sub_expires\":[");
+    let written = sub_expiry_pairs(text, entry, scratch);
+    text.push(b"]");
+    written.or_else(|error| text.damage.note_error(error))
+}
+
+fn sub_expiry_pairs(
+    text: &mut Text<'_, '_>,
+    entry: &Entry<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<()> {
+    let mut cursor = Cursor::new(entry.sub_expires, entry.end());
+    let mut commas = Commas::default();
+    while !cursor.is_empty() {
+        let name = aux_value(&mut cursor, b"keydb-subexpire-key")?;
+        let place = cursor.place();
+        let when = aux_value(&mut cursor, b"keydb-subexpire-when")?;
+        let mut digits = Vec::new();
+        let Some(at) = canonical_int(when.bytes(&mut digits)?) else {
+            return Err(Error::corrupt(
+                place,
+                "the expiry of a member is no whole number",
+            ));
+        };
+        let name = Element::of(name, scratch)?;
+        let Some(form) = text.form(&name)? else {
+            continue;
+        };
+        commas.next(text);
+        text.push(b"[");
+        text.element(&name, form)?;
+        text.push(b",");
+        text.integer(at);
+        text.push(b"]");
+    }
+    Ok(())
+}
+
+/// The value of an aux field, which must have that name.
+fn aux_value<'data>(cursor: &mut Cursor<'data>, name: &[u8]) -> Result<Str<'data>> {
+    let place = cursor.place();
+    cursor.skip(1)?;
+    let found = Str::read(cursor)?;
+    let value = Str::read(cursor)?;
+    if found == Str::Raw(name) {
+        return Ok(value);
+    }
+    Err(Error::corrupt(
+        place,
+        format!(
+            "the aux field {} stands out of its order",
+            crate::error::Escaped(&found.preview(40))
+        ),
+    ))
+}
+
+/// The key's name, or `null`.
+pub(super) fn key(text: &mut Text<'_, '_>, key: Str<'_>, scratch: &mut Vec<u8>) -> Result<()> {
+    let element = match Element::of(key, scratch) {
+        Ok(element) => element,
+        Err(error) => return null(text, error),
+    };
+    match text.form(&element)? {
+        Some(form) => text.element(&element, form),
+        None => {
+            text.push(b"null");
+            Ok(())
+        }
+    }
+}
+
+#[cold]
+fn null(text: &mut Text<'_, '_>, error: Error) -> Result<()> {
+    text.push(b"null");
+    text.damage.note_error(error.or_place(Place::at(0)))
+}
