@@ -69,5 +69,6 @@ mod text;
 pub use damage::Damage;
 pub use key::KeyWriter;
 pub use number::push_double;
+pub(crate) use string::is_plain;
 pub use string::push_string;
-pub use text::{PIECE, Spill};
+pub use text::{PIECE, Spill, write_element};

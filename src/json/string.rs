@@ -55,18 +55,39 @@ pub(crate) fn is_plain(bytes: &[u8]) -> bool {
 /// Not zero where one of the bytes is not ASCII, a control character, a quote or a backslash.
 #[inline]
 fn odd_bytes(word: [u8; 8]) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
+    u64::from_le_bytes(word) & HIGH | escaped_bytes(word)
+}
+
+/// The high bit of each byte that is a control character, a quote or a backslash. Only the lowest one is sure: a borrow can
+/// spoil the bytes above a hit, but nothing below it, so "none" is exact.
+#[inline]
+fn escaped_bytes(word: [u8; 8]) -> u64 {
     let word = u64::from_le_bytes(word);
-    let quote = word ^ (ONES.wrapping_mul(b'"' as u64));
-    let backslash = word ^ (ONES.wrapping_mul(b'\\' as u64));
+    let quote = word ^ ONES.wrapping_mul(b'"' as u64);
+    let backslash = word ^ ONES.wrapping_mul(b'\\' as u64);
     let control = word.wrapping_sub(ONES.wrapping_mul(0x20));
-    // A borrow can spoil the byte above only where the byte below is a hit itself, so "none" is exact.
-    (word
-        | (control & !word)
+    ((control & !word)
         | (quote.wrapping_sub(ONES) & !quote)
         | (backslash.wrapping_sub(ONES) & !backslash))
         & HIGH
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Where the first byte stands that must be escaped.
+#[inline]
+fn first_escaped(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let hits = escaped_bytes(*word);
+        if hits != 0 {
+            let within = hits.trailing_zeros() / 8;
+            return Some(number.saturating_mul(8).saturating_add(within as usize));
+        }
+    }
+    let at = rest.iter().position(|byte| escape_of(*byte) != 0)?;
+    Some(words.len().saturating_mul(8).saturating_add(at))
 }
 
 /// For each byte: 0 where it stands for itself, the letter behind the backslash, or `u` for `\u00xx`.
@@ -96,7 +117,7 @@ fn escape_of(byte: u8) -> u8 {
 /// Appends a part of a text, which need not end between characters: only ASCII is escaped.
 pub(super) fn push_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
     out.reserve(bytes.len());
-    while let Some(at) = bytes.iter().position(|byte| escape_of(*byte) != 0) {
+    while let Some(at) = first_escaped(bytes) {
         let (run, rest) = bytes.split_at(at);
         out.extend_from_slice(run);
         let Some((byte, rest)) = rest.split_first() else {
@@ -314,6 +335,8 @@ mod tests {
                     bytes[at] = byte;
                     let plain = byte.is_ascii() && escape_of(byte) == 0;
                     assert_eq!(is_plain(&bytes), plain, "{byte} at {at} of {length}");
+                    let first = (escape_of(byte) != 0).then_some(at);
+                    assert_eq!(first_escaped(&bytes), first, "{byte} at {at} of {length}");
                 }
             }
         }

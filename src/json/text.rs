@@ -46,6 +46,25 @@ impl Commas {
     }
 }
 
+/// Appends `element` as the schema has strings, in flat memory whatever its length: where `out` is full, `spill` empties it.
+///
+/// # Errors
+/// `Corrupt` where it cannot be decoded: nothing was written then. And what `spill` answers.
+pub fn write_element(
+    out: &mut Vec<u8>,
+    spill: &mut Spill<'_>,
+    element: &Element<'_>,
+) -> Result<()> {
+    let mut text = Text::new(out, spill);
+    match text.form(element)? {
+        Some(form) => text.element(element, form),
+        None => match text.damage.first {
+            Some(finding) => Err(finding.into_error()),
+            None => Ok(()),
+        },
+    }
+}
+
 impl<'o, 's> Text<'o, 's> {
     pub(super) fn new(out: &'o mut Vec<u8>, spill: &'o mut Spill<'s>) -> Self {
         Self {

@@ -3,8 +3,12 @@
 
 pub mod check;
 pub mod export;
+pub mod get;
 pub mod info;
+pub mod keys;
 pub mod load;
+mod name;
+mod ordered;
 
 use crate::error::Result;
 use crate::input::Tail;

@@ -1,3 +1,4 @@
 //! `export`: everything that a dump holds, as data or as commands, into any writer.
 
+pub mod json;
 pub mod restore;

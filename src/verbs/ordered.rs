@@ -1,0 +1,340 @@
+//! Text made from items on several threads, written in the order of the items.
+//!
+//! The caller's thread reads items and writes text; the others make text of batches of items. A batch has a channel of its
+//! own for what it makes, and the caller empties these one after the other: a thread that is ahead waits at its channel, so
+//! memory is flat, and the text of a value of several gigabytes passes in pieces like any other.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::json::{PIECE, Spill};
+
+/// Items of one batch, at most.
+const BATCH: usize = 256;
+
+/// A batch ends when its items weigh so many bytes.
+const BATCH_BYTES: u64 = 128 * 1024;
+
+/// Pieces that a batch can have made before the caller takes them.
+const PIECES: usize = 4;
+
+/// What a thread does with an item: appends its text to the buffer, calls the spill where the buffer is full, and answers
+/// what the caller should know of the item.
+pub(super) trait Make<T, N>:
+    FnMut(&T, &mut Vec<u8>, &mut Spill<'_>) -> Result<Option<N>>
+{
+}
+
+impl<T, N, F> Make<T, N> for F where F: FnMut(&T, &mut Vec<u8>, &mut Spill<'_>) -> Result<Option<N>> {}
+
+/// Where text and notes go.
+pub(super) struct Ends<'a, T, N> {
+    /// The text, in order.
+    pub(super) out: &'a mut dyn Write,
+    /// What was answered of an item, in order.
+    pub(super) note: &'a mut dyn FnMut(&T, N) -> Result<()>,
+}
+
+impl<T, N> Ends<'_, T, N> {
+    fn write(&mut self, text: &[u8]) -> Result<()> {
+        self.out
+            .write_all(text)
+            .map_err(|error| Error::io("the output cannot be written", error))
+    }
+}
+
+/// Makes text of everything that `next` yields, on `threads` threads besides the caller's; with less than two, on the
+/// caller's alone. `weight` is about how many bytes an item is to be walked; `maker` makes what each thread works with.
+///
+/// # Errors
+/// Those of `next`, after the text of all items before; those of the makers, of the writer and of `note`.
+pub(super) fn run<T, N, M>(
+    threads: usize,
+    next: impl FnMut() -> Result<Option<T>>,
+    weight: impl Fn(&T) -> u64,
+    maker: impl Fn() -> M,
+    ends: Ends<'_, T, N>,
+) -> Result<()>
+where
+    T: Send,
+    N: Send,
+    M: Make<T, N> + Send,
+{
+    if threads < 2 {
+        return alone(next, maker(), ends);
+    }
+    let (hand_out, queue) = mpsc::sync_channel(threads);
+    let (queue, spare) = (Mutex::new(queue), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (make, queue, spare) = (maker(), &queue, &spare);
+            scope.spawn(move || serve(make, queue, spare));
+        }
+        // It owns the sender: when it returns, for whatever reason, the threads find the queue closed.
+        lead(threads, next, weight, hand_out, &spare, ends)
+    })
+}
+
+fn alone<T, N>(
+    mut next: impl FnMut() -> Result<Option<T>>,
+    mut make: impl Make<T, N>,
+    mut ends: Ends<'_, T, N>,
+) -> Result<()> {
+    let mut text = Vec::new();
+    let result = loop {
+        let item = match next() {
+            Ok(Some(item)) => item,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        let made = make(&item, &mut text, &mut |text| {
+            ends.write(text)?;
+            text.clear();
+            Ok(())
+        });
+        if let Some(note) = made? {
+            (ends.note)(&item, note)?;
+        }
+    };
+    ends.write(&text)?;
+    result
+}
+
+/// Items, and where their text goes.
+struct Batch<T, N> {
+    items: Vec<T>,
+    pieces: SyncSender<Piece<T, N>>,
+}
+
+enum Piece<T, N> {
+    Text(Vec<u8>),
+    Note(T, N),
+    Failed(Error),
+}
+
+/// Buffers that were written and can be filled again.
+type Spare = Mutex<Vec<Vec<u8>>>;
+
+fn lead<T, N>(
+    threads: usize,
+    mut next: impl FnMut() -> Result<Option<T>>,
+    weight: impl Fn(&T) -> u64,
+    hand_out: SyncSender<Batch<T, N>>,
+    spare: &Spare,
+    mut ends: Ends<'_, T, N>,
+) -> Result<()> {
+    let mut under_way: VecDeque<Receiver<Piece<T, N>>> = VecDeque::new();
+    // What the items ended with; known before the text of the last ones is written.
+    let mut end: Option<Result<()>> = None;
+    loop {
+        while end.is_none() && under_way.len() <= threads {
+            let (mut items, mut bytes) = (Vec::with_capacity(BATCH), 0u64);
+            while items.len() < BATCH && bytes < BATCH_BYTES {
+                match next() {
+                    Ok(Some(item)) => {
+                        bytes = bytes.saturating_add(weight(&item));
+                        items.push(item);
+                    }
+                    Ok(None) => end = Some(Ok(())),
+                    Err(error) => end = Some(Err(error)),
+                }
+                if end.is_some() {
+                    break;
+                }
+            }
+            let (pieces, taken) = mpsc::sync_channel(PIECES);
+            under_way.push_back(taken);
+            hand_out
+                .send(Batch { items, pieces })
+                .map_err(|_| threads_are_gone())?;
+        }
+        let Some(pieces) = under_way.pop_front() else {
+            return end.unwrap_or(Ok(()));
+        };
+        for piece in pieces {
+            match piece {
+                Piece::Text(mut text) => {
+                    ends.write(&text)?;
+                    text.clear();
+                    spare
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(text);
+                }
+                Piece::Note(item, note) => (ends.note)(&item, note)?,
+                Piece::Failed(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Works on batches until there are no more.
+fn serve<T, N>(mut make: impl Make<T, N>, queue: &Mutex<Receiver<Batch<T, N>>>, spare: &Spare) {
+    let fresh = || {
+        spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(PIECE.saturating_mul(2)))
+    };
+    loop {
+        let received = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Batch { items, pieces }) = received else {
+            return;
+        };
+        let send = |piece| pieces.send(piece).map_err(|_| nobody_writes());
+        let mut text = fresh();
+        let worked = items.into_iter().try_for_each(|item| {
+            let note = make(&item, &mut text, &mut |text| {
+                send(Piece::Text(std::mem::replace(text, fresh())))
+            })?;
+            match note {
+                Some(note) => send(Piece::Note(item, note)),
+                None => Ok(()),
+            }
+        });
+        // Where nobody takes it any more, the caller has another reason to end.
+        let _ = send(Piece::Text(text));
+        if let Err(error) = worked {
+            let _ = send(Piece::Failed(error));
+        }
+    }
+}
+
+#[cold]
+fn threads_are_gone() -> Error {
+    Error::new(
+        ErrorKind::Interrupted,
+        "the threads that make text are gone",
+    )
+}
+
+#[cold]
+fn nobody_writes() -> Error {
+    Error::new(ErrorKind::Interrupted, "nobody writes the text any more")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Items of very different weight: each makes its number as often as its weight says.
+    fn made(
+        threads: usize,
+        fail_at: Option<u64>,
+        end: Result<()>,
+    ) -> (Vec<u8>, Vec<u64>, Result<()>) {
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let mut at = 0u64;
+        let mut end = Some(end);
+        let result = run(
+            threads,
+            || {
+                at += 1;
+                if at <= 3000 {
+                    Ok(Some(at))
+                } else {
+                    end.take().unwrap_or(Ok(())).map(|()| None)
+                }
+            },
+            |at| if at.is_multiple_of(500) { 500_000 } else { 10 },
+            || {
+                |item: &u64, text: &mut Vec<u8>, spill: &mut Spill<'_>| {
+                    if fail_at == Some(*item) {
+                        return Err(Error::new(ErrorKind::Limit, "as asked"));
+                    }
+                    let times = if item.is_multiple_of(500) { 50_000 } else { 1 };
+                    for _ in 0..times {
+                        text.extend_from_slice(format!("{item},").as_bytes());
+                        if text.len() >= PIECE {
+                            spill(text)?;
+                        }
+                    }
+                    Ok(item.is_multiple_of(100).then_some(*item))
+                }
+            },
+            Ends {
+                out: &mut out,
+                note: &mut |item, note| {
+                    assert_eq!(*item, note);
+                    notes.push(note);
+                    Ok(())
+                },
+            },
+        );
+        (out, notes, result)
+    }
+
+    fn expected(until: u64) -> Vec<u8> {
+        (1..=until)
+            .map(|item| {
+                format!("{item},").repeat(if item.is_multiple_of(500) { 50_000 } else { 1 })
+            })
+            .collect::<String>()
+            .into_bytes()
+    }
+
+    #[test]
+    fn any_number_of_threads_writes_the_same() {
+        let all = expected(3000);
+        for threads in [0, 1, 2, 3, 8] {
+            let (out, notes, result) = made(threads, None, Ok(()));
+            assert!(result.is_ok() && out == all, "{threads} threads");
+            assert!(notes.iter().copied().eq((1..=30).map(|n| n * 100)));
+        }
+    }
+
+    #[test]
+    fn what_stands_before_an_error_is_written() {
+        for threads in [1, 2, 4] {
+            let end = Err(Error::new(ErrorKind::Corrupt, "cut off"));
+            let (out, _, result) = made(threads, None, end);
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert!(out == expected(3000));
+            let (out, _, result) = made(threads, Some(1234), Ok(()));
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Limit);
+            if threads > 1 {
+                assert!(out == expected(1233));
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_ends_everything() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        for threads in [1, 2, 4] {
+            let mut at = 0u64;
+            let result = run(
+                threads,
+                || {
+                    at += 1;
+                    Ok(Some(at))
+                },
+                |_| 1000,
+                || {
+                    |_: &u64, text: &mut Vec<u8>, spill: &mut Spill<'_>| {
+                        text.resize(PIECE, b'x');
+                        spill(text).map(|()| None::<()>)
+                    }
+                },
+                Ends {
+                    out: &mut Closed,
+                    note: &mut |_, ()| Ok(()),
+                },
+            );
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Io);
+        }
+    }
+}
