@@ -2,9 +2,9 @@
 
 use super::number::push_double;
 use super::text::{Commas, Text};
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::snapshot::Entry;
-use crate::value::{Element, Findings, ModuleItem, ModuleValue, canonical_int, key_meta_classes};
+use crate::value::{self, Element, Findings, ModuleItem, ModuleValue, key_meta_classes};
 use crate::wire::{Cursor, Str, double, length};
 
 pub(super) fn module<F: Findings>(
@@ -114,7 +114,7 @@ fn opcode_items(
     }
 }
 
-/// Writes the member `sub_expires`: pairs of aux fields, a name and then its time.
+/// Writes the member `sub_expires`.
 pub(super) fn sub_expires(
     text: &mut Text<'_, '_>,
     entry: &Entry<'_>,
@@ -123,7 +123,14 @@ pub(super) fn sub_expires(
     text.push(b",\"sub_expires\":[");
     let written = sub_expiry_pairs(text, entry, scratch);
     text.push(b"]");
-    written.or_else(|error| text.damage.note_error(error))
+    // They stand behind the value, and say where they are damaged from their own beginning.
+    written.or_else(|error| match error.kind() {
+        ErrorKind::Corrupt => text.damage.note_error(Error::corrupt(
+            Place::at(entry.end()),
+            error.what().to_owned(),
+        )),
+        _ => Err(error),
+    })
 }
 
 fn sub_expiry_pairs(
@@ -131,19 +138,10 @@ fn sub_expiry_pairs(
     entry: &Entry<'_>,
     scratch: &mut Vec<u8>,
 ) -> Result<()> {
-    let mut cursor = Cursor::new(entry.sub_expires, entry.end());
+    let mut records = entry.sub_expires;
     let mut commas = Commas::default();
-    while !cursor.is_empty() {
-        let name = aux_value(&mut cursor, b"keydb-subexpire-key")?;
-        let place = cursor.place();
-        let when = aux_value(&mut cursor, b"keydb-subexpire-when")?;
-        let mut digits = Vec::new();
-        let Some(at) = canonical_int(when.bytes(&mut digits)?) else {
-            return Err(Error::corrupt(
-                place,
-                "the expiry of a member is no whole number",
-            ));
-        };
+    while let Some((name, at, rest)) = value::sub_expires(records)? {
+        records = rest;
         let name = Element::of(name, scratch)?;
         let Some(form) = text.form(&name)? else {
             continue;
@@ -156,24 +154,6 @@ fn sub_expiry_pairs(
         text.push(b"]");
     }
     Ok(())
-}
-
-/// The value of an aux field, which must have that name.
-fn aux_value<'data>(cursor: &mut Cursor<'data>, name: &[u8]) -> Result<Str<'data>> {
-    let place = cursor.place();
-    cursor.skip(1)?;
-    let found = Str::read(cursor)?;
-    let value = Str::read(cursor)?;
-    if found == Str::Raw(name) {
-        return Ok(value);
-    }
-    Err(Error::corrupt(
-        place,
-        format!(
-            "the aux field {} stands out of its order",
-            crate::error::Escaped(&found.preview(40))
-        ),
-    ))
 }
 
 /// The key's name, or `null`.

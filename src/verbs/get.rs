@@ -185,8 +185,7 @@ pub fn payload(entry: &Entry<'_>, hex: bool, out: &mut dyn Write) -> Result<()> 
         )
         .or_entry(|| entry.context())
     };
-    let mut version =
-        footer_needed(entry.value_type, entry.dialect).map_err(cannot)?;
+    let mut version = footer_needed(entry.value_type, entry.dialect).map_err(cannot)?;
     if entry.key_meta.is_some() {
         version = version.max(KEY_META);
     }

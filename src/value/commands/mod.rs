@@ -265,6 +265,13 @@ impl<'d> Batch<'d> {
         self.end_copy(from);
     }
 
+    /// The text that its server shows, so that it becomes the same element again: `1.0` is another one than `1`.
+    fn array_double(&mut self, value: f64) {
+        let from = self.buffer.len();
+        crate::wire::double::push_server_text(&mut self.buffer, value);
+        self.end_copy(from);
+    }
+
     fn copied(&mut self, bytes: &[u8]) {
         let from = self.buffer.len();
         self.buffer.extend_from_slice(bytes);

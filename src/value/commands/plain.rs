@@ -311,7 +311,7 @@ impl<'d, F: Findings> ArrayCommands<'d, F> {
                 }),
                 ArrayRaw::Double(value) if batch.fits(2, 45) => {
                     batch.number(index);
-                    batch.score(value);
+                    batch.array_double(value);
                     Added::Yes
                 }
                 ArrayRaw::Double(_) => Added::No,

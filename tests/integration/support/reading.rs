@@ -153,7 +153,8 @@ pub(crate) fn decoded(
             while let Some(item) = array.next_item().expect("a sound array") {
                 let value = match item.value {
                     ArrayValue::Element(element) => text_of(&element),
-                    ArrayValue::Double(value) => escaped(format!("{value}").as_bytes()),
+                    // As its server shows it: `1.0` for a whole number.
+                    ArrayValue::Double(value) => escaped(format!("{value:?}").as_bytes()),
                 };
                 lines.push(format!("{} {value}", item.index));
             }
