@@ -35,7 +35,11 @@ pub(crate) enum Verb {
     Check(CheckArgs),
     /// What is in it: counts and bytes by database and type, expiries, functions, modules, where it can be loaded
     Info(InfoArgs),
-    /// Everything as commands, on standard output
+    /// One row for each key: database, name, type, encoding, bytes, elements, expiry, idle time, slot
+    Keys(KeysArgs),
+    /// The value of one key, or of all that fit a pattern
+    Get(GetArgs),
+    /// Everything, as data (JSON) or as commands
     Export(Box<ExportArgs>),
     /// Replay into a server: every key by RESTORE, its bytes as they are
     Load(Box<LoadArgs>),
@@ -74,19 +78,86 @@ pub(crate) struct InfoArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// text: columns; names: escaped names alone, for --keys-from; csv: RFC 4180; ndjson: an object a line
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: KeysFormat,
+    /// Do not walk values: without the number of elements, at the speed of `info`
+    #[arg(long)]
+    pub(crate) shallow: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KeysFormat {
+    #[default]
+    Text,
+    Names,
+    Csv,
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The dump: a file (also gzip, zstd, LZ4), or `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The key's name, escaped as `keys` prints it; or a pattern as KEYS takes it, where no key has just that name
+    #[arg(value_name = "KEY")]
+    pub(crate) key: OsString,
+    /// json: an object a line; raw: the bytes of a string; restore: the DUMP payload; hex: the payload as text
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: GetFormat,
+    /// Only in these databases
+    #[arg(long, value_name = "N,…")]
+    pub(crate) db: Option<Numbers>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) how: ReadArgs,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// How a key is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum GetFormat {
+    #[default]
+    Json,
+    Raw,
+    Restore,
+    Hex,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// restore: the commands that `load` would send, as text for `redis-cli --pipe`
+    /// json: one document; ndjson: one object a line; resp: plain write commands; restore: the commands that `load` would
+    /// send. Commands are text for `redis-cli --pipe`
     #[arg(long, value_enum)]
     pub(crate) format: ExportFormat,
-    /// For this server: redis-7.0, valkey-8.1 [default: any that knows the types]
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// ndjson: function libraries have lines of their own
+    #[arg(long)]
+    pub(crate) functions: bool,
+    /// Commands for this server: redis-7.0, valkey-8.1 [default: restore: any that knows the types; resp: the newest of the
+    /// product that wrote the dump]
     #[arg(long, value_name = "SERVER", conflicts_with = "rdb_version")]
     pub(crate) target: Option<Assumed>,
-    /// For servers that take payloads up to this RDB version
+    /// restore: for servers that take payloads up to this RDB version
     #[arg(long, value_name = "N")]
     pub(crate) rdb_version: Option<u16>,
-    /// Overwrite keys and function libraries that exist
+    /// Commands that overwrite keys and function libraries that exist
     #[arg(long)]
     pub(crate) replace: bool,
     #[command(flatten)]
@@ -100,8 +171,23 @@ pub(crate) struct ExportArgs {
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ExportFormat {
+    /// Keys as data: one document.
+    Json,
+    /// Keys as data: one object a line.
+    Ndjson,
+    /// Plain write commands.
+    Resp,
     /// RESTORE commands.
     Restore,
+}
+
+/// Where the data goes.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Write to this file instead of standard output: under a temporary name, which becomes this one when everything is
+    /// written
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

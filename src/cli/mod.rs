@@ -7,9 +7,12 @@ mod args;
 mod check;
 mod exit;
 mod export;
+mod get;
 mod info;
+mod keys;
 mod load;
 mod output;
+mod output_file;
 mod plan;
 mod progress;
 mod secrets;
@@ -59,6 +62,8 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Exit> {
     match cli.verb {
         Verb::Check(args) => check::run(&args, &Run::new(&args.common)?, out),
         Verb::Info(args) => info::run(&args, &Run::new(&args.common)?, out),
+        Verb::Keys(args) => keys::run(&args, &Run::new(&args.common)?, out),
+        Verb::Get(args) => get::run(&args, &Run::new(&args.common)?, out),
         Verb::Export(args) => export::run(&args, &Run::new(&args.common)?, out),
         Verb::Load(args) => load::run(&args, &Run::new(&args.common)?, out),
     }

@@ -152,6 +152,11 @@ pub(crate) fn spool_dir(args: &ReadArgs) -> PathBuf {
     args.spool_dir.clone().unwrap_or_else(std::env::temp_dir)
 }
 
+/// Threads for walking values, besides the one that reads: two are enough to be ahead of any output.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
+}
+
 /// How snapshots are read.
 pub(crate) fn snapshot_options(args: &ReadArgs) -> SnapshotOptions {
     SnapshotOptions {

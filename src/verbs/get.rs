@@ -50,11 +50,11 @@ impl Wanted {
 ///
 /// # Errors
 /// Those of the reader (a wrong checksum comes last), of `found` and of `watch`.
-pub fn find(
-    snapshot: &Snapshot<'_>,
+pub fn find<'data>(
+    snapshot: &Snapshot<'data>,
     wanted: &Wanted,
     spool_dir: &Path,
-    found: &mut dyn FnMut(&Entry<'_>) -> Result<()>,
+    found: &mut dyn FnMut(&Entry<'data>) -> Result<()>,
     watch: &mut Watch<'_>,
 ) -> Result<u64> {
     let exact = walk(
@@ -78,12 +78,12 @@ pub fn find(
     }
 }
 
-fn walk(
-    snapshot: &Snapshot<'_>,
+fn walk<'data>(
+    snapshot: &Snapshot<'data>,
     wanted: &Wanted,
     spool_dir: &Path,
     is_it: &dyn Fn(&[u8]) -> bool,
-    found: &mut dyn FnMut(&Entry<'_>) -> Result<()>,
+    found: &mut dyn FnMut(&Entry<'data>) -> Result<()>,
     watch: &mut Watch<'_>,
 ) -> Result<u64> {
     let (mut scratch, mut ticker, mut count) = (Vec::new(), Ticker::default(), 0u64);
