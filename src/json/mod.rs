@@ -64,6 +64,8 @@ mod number;
 mod opaque;
 mod stream;
 mod string;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use damage::Damage;
