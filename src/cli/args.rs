@@ -155,7 +155,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "SERVER", conflicts_with = "rdb_version")]
     pub(crate) target: Option<Assumed>,
     /// restore: for servers that take payloads up to this RDB version
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) rdb_version: Option<u16>,
     /// Commands that overwrite keys and function libraries that exist
     #[arg(long)]

@@ -342,7 +342,9 @@ fn show_servers(info: &Info, out: &mut impl Write) -> io::Result<()> {
         .flatten()
         .map(|server| format!("{server} or newer"))
         .collect();
-    if places.is_empty() {
+    if info.damage.is_some() {
+        places = vec!["no server: it is damaged".to_owned()];
+    } else if places.is_empty() {
         places.push("no known server".to_owned());
     }
     writeln!(out, "\nthe whole file starts: {}", places.join(", "))?;

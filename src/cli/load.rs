@@ -26,6 +26,26 @@ use super::progress::Lines;
 
 pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<Exit> {
     let connector = run.connector(&args.destination)?;
+    if let Some(db @ 1..) = connector.address.db {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("the address names database {db}, but a dump says itself which database each key belongs to"),
+        )
+        .with_hint(format!("put keys elsewhere with --map-db 0:{db}"))
+        .into());
+    }
+    for (n, (source, target)) in args.arrival.map_db.iter().enumerate() {
+        if let Some((_, other)) = args.arrival.map_db[..n]
+            .iter()
+            .find(|(s, t)| s == source && t != target)
+        {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("--map-db puts database {source} into {other} and into {target}"),
+            )
+            .into());
+        }
+    }
     let options = options(args, run);
     let mut inputs = run.inputs(&args.input, "load")?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
@@ -188,6 +208,13 @@ fn refuse_newer_writes(input: &Input, survey: &Survey) -> Result<()> {
 fn refuse_merging(surveys: &[Survey], options: &Options) -> Result<()> {
     if options.on_conflict != OnConflict::Replace {
         return Ok(());
+    }
+    if surveys.len() > 1 {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "several inputs may hold the same key: under --on-conflict replace one could overwrite the other",
+        )
+        .with_hint("load them one after the other, or use --on-conflict fail"));
     }
     let mut sources: Vec<u64> = surveys.iter().flat_map(|s| s.dbs.keys().copied()).collect();
     sources.sort_unstable();

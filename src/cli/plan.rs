@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdbridge::input::{Inputs, Options as InputOptions};
 use rdbridge::mapped::Mapped;
-use rdbridge::resp::{Address, Connector};
+use rdbridge::resp::{Address, Connector, Endpoint};
 use rdbridge::select::{Names, Selection};
 use rdbridge::snapshot::Options as SnapshotOptions;
 use rdbridge::spool::Spool;
@@ -115,6 +115,17 @@ impl Run {
                 ));
             }
             address.user = Some(user.clone());
+        }
+        let tls = args.cacert.is_some()
+            || args.cert.is_some()
+            || args.server_name.is_some()
+            || args.insecure;
+        if tls && !matches!(address.endpoint, Endpoint::Tls { .. }) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("{address} does not speak TLS, and options of TLS were given"),
+            )
+            .with_hint("write rediss:// for TLS"));
         }
         let secret = secrets::source(
             &args.password,

@@ -188,10 +188,13 @@ fn interrupted(position: Position) -> Error {
     Error::new(
         ErrorKind::Interrupted,
         format!(
-            "interrupted after {} keys, at offset {}",
+            "interrupted: {} keys were read, up to offset {}",
             Grouped(position.entries),
             position.offset
         ),
+    )
+    .with_hint(
+        "the same command can be run again; a load with --on-conflict skip goes on where it was",
     )
 }
 

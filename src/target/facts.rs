@@ -202,11 +202,17 @@ impl Facts {
                 (None, Some(count)) => format!("; it has {count}"),
                 (None, None) => String::new(),
             };
-            return Some(
-                refuse(&format!("the destination has no database {db}{has}")).with_hint(
-                    "choose with --db, put it elsewhere with --map-db SRC:DST, or raise `databases` there",
-                ),
-            );
+            let elsewhere = "choose with --db, put it elsewhere with --map-db SRC:DST";
+            let out_of_range =
+                |words: &str| words.contains("range") || words.contains("invalid DB");
+            return Some(match refused {
+                Some(closed) if !out_of_range(&closed.words) => refuse(&format!(
+                    "the destination does not let us select database {db}{has}"
+                ))
+                .with_hint(format!("{elsewhere}, or ask for the right to SELECT")),
+                _ => refuse(&format!("the destination has no database {db}{has}"))
+                    .with_hint(format!("{elsewhere}, or raise `databases` there")),
+            });
         }
         None
     }

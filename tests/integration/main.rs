@@ -54,3 +54,6 @@ mod older;
 
 // Each policy, and destinations that cannot go on.
 mod load;
+
+// What a load refuses before anything else.
+mod load_usage;

@@ -29,7 +29,7 @@ pub struct FunctionReport {
     pub found: u64,
     /// Libraries that the destination holds now.
     pub loaded: u64,
-    /// Left out by the policy.
+    /// Left out by the policy: all of them, or those that the destination has under `skip`.
     pub skipped: u64,
     /// The same library again, from another input.
     pub repeated: u64,
@@ -46,7 +46,8 @@ pub struct FunctionFailure {
     pub reason: String,
 }
 
-/// Sends the libraries at `offsets` of `data`.
+/// Sends the libraries at `offsets` of `data`. With `skip_existing` a library that the destination has is left alone like a
+/// key that it has.
 ///
 /// # Errors
 /// The connection fails. What the server refuses is in the report.
@@ -54,6 +55,7 @@ pub(super) fn load(
     data: &[u8],
     offsets: &[u64],
     policy: FunctionPolicy,
+    skip_existing: bool,
     connection: &mut Connection,
     seen: &mut HashSet<u64>,
     report: &mut FunctionReport,
@@ -96,6 +98,13 @@ pub(super) fn load(
             &load
         };
         match connection.request(words)? {
+            Reply::Error(words)
+                if skip_existing
+                    && words.starts_with(b"ERR Library '")
+                    && words.ends_with(b"already exists") =>
+            {
+                report.skipped = report.skipped.saturating_add(1);
+            }
             Reply::Error(words) => {
                 let reason = String::from_utf8_lossy(words).into_owned();
                 report.failed.push(FunctionFailure {

@@ -30,7 +30,7 @@ use crate::snapshot::{Entry, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::{Acceptance, Assumed, Facts, Probed, probe};
 use crate::value::Decoder;
-use crate::verbs::{Position, Ticker, Watch};
+use crate::verbs::{Ticker, Watch};
 use worker::{Shared, Stop};
 
 /// What to do with keys that the destination has.
@@ -487,6 +487,12 @@ impl Load {
             !evictions.blind.load(Ordering::Relaxed) || self.evicted_before.is_none();
         self.evicted = self.evicted.max(evictions.grown.load(Ordering::Relaxed));
         self.stopped = stop.take();
+        if self.stopped.is_some() {
+            // The survey's scan counted them; this one ended early.
+            let rest = survey.entries.saturating_sub(entries);
+            self.tally.add_many(Outcome::NotReached, rest);
+            self.entries = self.entries.saturating_add(rest);
+        }
         if self.stopped.is_none() && entries != survey.entries {
             self.stopped = Some(Error::new(
                 ErrorKind::Corrupt,
@@ -508,6 +514,7 @@ impl Load {
             snapshot.data(),
             &survey.functions,
             self.options.functions,
+            self.options.on_conflict == OnConflict::Skip,
             &mut connection,
             &mut self.seen_functions,
             &mut self.functions,
@@ -618,7 +625,8 @@ impl<'data> Feeder<'data> {
     }
 }
 
-/// Reads the dump a second time and hands out what the selection admits. Gives the number of entries read.
+/// Reads the dump a second time and hands out what the selection admits, until the run stops. Gives the number of entries
+/// read.
 fn feed<'data>(
     snapshot: &Snapshot<'data>,
     selection: &mut Selection,
@@ -649,16 +657,11 @@ fn feed<'data>(
                 stop.set(error);
             }
         }
-        if let Err(error) = ticker.tick(
-            watch,
-            Position {
-                offset: entry.end(),
-                entries,
-            }
-            .offset,
-            entries,
-        ) {
+        if let Err(error) = ticker.tick(watch, entry.end(), entries) {
             stop.set(error);
+        }
+        if stop.is_set() {
+            return entries;
         }
     }
 }
