@@ -373,7 +373,7 @@ fn long_strings_pass_through_a_small_buffer() {
                 .unwrap();
             all.append(&mut out);
             assert!(!damage.is_some());
-            assert!(largest >= PIECE && largest < 8 * PIECE, "{largest}");
+            assert!((PIECE..8 * PIECE).contains(&largest), "{largest}");
             let json: serde_json::Value = serde_json::from_slice(&all).unwrap();
             let found = &json["value"][0];
             if is_text {
