@@ -40,6 +40,7 @@
     )
 )]
 
+mod ahead;
 mod codes;
 mod entry;
 mod extent;

@@ -1,6 +1,9 @@
 //! The loop over opcodes (`rdbLoadRioWithLoadingCtx`), pulled one record at a time.
 
+use std::sync::Arc;
+
 use super::Options;
+use super::ahead::Ahead;
 use super::codes::{Dialect, ModuleId, Opcode, ValueType, Version};
 use super::entry::Entry;
 use super::extent;
@@ -202,6 +205,10 @@ pub struct Records<'data> {
     pending: Attributes<'data>,
     templates: Templates<'data>,
     crc: Option<Crc>,
+    /// Where the checksum is looked after again.
+    step_at: u64,
+    /// Another thread computes the checksum.
+    ahead: Option<Arc<Ahead>>,
     enterprise: u64,
     done: bool,
 }
@@ -249,12 +256,13 @@ impl Crc {
     }
 
     /// The checksum of all bytes before `end`, which the scan has just reached.
-    fn finish(mut self, data: &[u8], end: u64) -> u64 {
+    fn finish(&self, data: &[u8], end: u64) -> u64 {
+        let mut upto_end = *self;
         if end < self.upto {
-            (self.value, self.upto) = (self.before, self.before_upto);
+            (upto_end.value, upto_end.upto) = (self.before, self.before_upto);
         }
-        self.advance(data, end);
-        self.value
+        upto_end.advance(data, end);
+        upto_end.value
     }
 }
 
@@ -274,9 +282,17 @@ impl<'data> Records<'data> {
             pending: Attributes::default(),
             templates: Templates::default(),
             crc: options.verify_checksum.then(Crc::default),
+            step_at: 0,
+            ahead: None,
             enterprise: 0,
             done: false,
         }
+    }
+
+    /// Takes the checksum from another thread.
+    pub(super) fn verify_with(&mut self, ahead: Arc<Ahead>) {
+        self.crc = None;
+        self.ahead = Some(ahead);
     }
 
     /// How many opcodes of Redis Enterprise were met. They stand in front of keys and are skipped; other servers refuse them.
@@ -336,45 +352,53 @@ impl<'data> Records<'data> {
         if self.done {
             return Ok(None);
         }
-        match self.read_record() {
-            Ok(record) => {
-                if matches!(record, Record::End(_)) {
-                    self.done = true;
-                }
-                Ok(Some(record))
-            }
-            Err(error) => {
-                self.done = true;
-                Err(error)
-            }
+        // Entries are large: they are made where the caller wants them, and not moved on the way.
+        let record = self.read_record();
+        if !matches!(record, Ok(Some(Record::Entry(_)))) {
+            self.done = matches!(record, Ok(Some(Record::End(_))) | Err(_));
         }
+        record
     }
 
-    #[inline]
-    fn read_record(&mut self) -> Result<Record<'data>> {
-        if let Some(crc) = &mut self.crc {
-            crc.run_ahead(self.data, self.cursor.offset());
+    #[inline(always)]
+    fn read_record(&mut self) -> Result<Option<Record<'data>>> {
+        let offset = self.cursor.offset();
+        if offset >= self.step_at {
+            self.next_step(offset);
         }
         loop {
             let offset = self.cursor.offset();
             let number = self.cursor.u8().map_err(|_| self.ends_without_eof())?;
             // Values first: nearly every record is one.
             if number <= 100 {
-                return self
-                    .read_entry(ValueType(number), offset)
-                    .map(Record::Entry);
+                return self.read_entry(ValueType(number), offset);
             }
             if self.read_attribute(Opcode(number), offset)? {
                 self.pending.offset.get_or_insert(offset);
                 continue;
             }
-            return self.read_other(Opcode(number), offset);
+            return self.read_other(Opcode(number), offset).map(Some);
         }
     }
 
-    #[inline]
-    fn read_entry(&mut self, value_type: ValueType, type_offset: u64) -> Result<Entry<'data>> {
-        let attributes = std::mem::take(&mut self.pending);
+    /// Lets the checksum follow the scan, here or on its own thread.
+    #[cold]
+    fn next_step(&mut self, offset: u64) {
+        if let Some(crc) = &mut self.crc {
+            crc.run_ahead(self.data, offset);
+        }
+        if let Some(ahead) = &self.ahead {
+            ahead.scanned(offset);
+        }
+        self.step_at = offset.saturating_add(Crc::STEP);
+    }
+
+    #[inline(always)]
+    fn read_entry(
+        &mut self,
+        value_type: ValueType,
+        type_offset: u64,
+    ) -> Result<Option<Record<'data>>> {
         let key = match Str::read(&mut self.cursor) {
             Ok(key) => key,
             Err(error) => return Err(self.in_key(error, value_type, type_offset)),
@@ -397,8 +421,15 @@ impl<'data> Records<'data> {
         } else {
             &[]
         };
-        let entry = Entry {
-            ordinal: self.ordinal,
+        let ordinal = self.ordinal;
+        self.ordinal = ordinal.saturating_add(1);
+        // Most keys have no attributes, or only an expiry.
+        let attributes = match self.pending.offset {
+            None => Attributes::default(),
+            Some(_) => std::mem::take(&mut self.pending),
+        };
+        Ok(Some(Record::Entry(Entry {
+            ordinal,
             offset: attributes.offset.unwrap_or(type_offset),
             db: self.db,
             dialect: self.dialect,
@@ -415,9 +446,7 @@ impl<'data> Records<'data> {
             template,
             sub_expires,
             df_flags: attributes.df_flags,
-        };
-        self.ordinal = self.ordinal.saturating_add(1);
-        Ok(entry)
+        })))
     }
 
     /// Reads an attribute of the next key; `false` where `opcode` is none.
@@ -572,15 +601,16 @@ impl<'data> Records<'data> {
                 .cursor
                 .u64_le()
                 .map_err(|error| in_opcode(error, Opcode::EOF, self.dialect))?;
-            match self.crc {
+            let computed = match (&self.crc, &self.ahead) {
+                _ if stored == 0 => None,
+                (Some(crc), _) => Some(crc.finish(self.data, footer.offset())),
+                (None, Some(ahead)) => Some(ahead.sum_before(self.data, footer.offset())),
+                (None, None) => None,
+            };
+            match computed {
                 _ if stored == 0 => ChecksumState::Disabled,
-                Some(crc) => {
-                    let computed = crc.finish(self.data, footer.offset());
-                    if computed != stored {
-                        return Err(wrong_checksum(footer, computed, stored));
-                    }
-                    ChecksumState::Verified(stored)
-                }
+                Some(computed) if computed == stored => ChecksumState::Verified(stored),
+                Some(computed) => return Err(wrong_checksum(footer, computed, stored)),
                 None => ChecksumState::NotVerified(stored),
             }
         } else {

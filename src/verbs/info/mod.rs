@@ -157,35 +157,37 @@ pub fn info(
     watch: &mut Watch<'_>,
 ) -> Result<Info> {
     let mut overview = Overview::new(snapshot, options);
-    let mut ticker = Ticker::default();
-    let mut scratch = Vec::new();
-    let mut records = snapshot.records();
-    loop {
-        ticker.tick(watch, records.offset(), records.entries_seen())?;
-        match records.next_record() {
-            Ok(Some(Record::Entry(entry))) => {
-                // A damaged name counts: `check` says what is wrong with it.
-                match selection.admits(&entry, &mut scratch) {
-                    Ok(false) => {
-                        overview.not_selected = overview.not_selected.saturating_add(1);
-                        continue;
+    let dialect = snapshot.read(|records| {
+        let mut ticker = Ticker::default();
+        let mut scratch = Vec::new();
+        loop {
+            ticker.tick(watch, records.offset(), records.entries_seen())?;
+            match records.next_record() {
+                Ok(Some(Record::Entry(entry))) => {
+                    // A damaged name counts: `check` says what is wrong with it.
+                    match selection.admits(&entry, &mut scratch) {
+                        Ok(false) => {
+                            overview.not_selected = overview.not_selected.saturating_add(1);
+                            continue;
+                        }
+                        Ok(true) => {}
+                        Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                        Err(error) => return Err(error),
                     }
-                    Ok(true) => {}
-                    Err(error) if error.kind() == ErrorKind::Corrupt => {}
-                    Err(error) => return Err(error),
+                    overview.entry(&entry);
                 }
-                overview.entry(&entry);
-            }
-            Ok(Some(record)) => overview.record(&record),
-            Ok(None) => break,
-            Err(error) => {
-                overview.damage = Some(error);
-                break;
+                Ok(Some(record)) => overview.record(&record),
+                Ok(None) => break,
+                Err(error) => {
+                    overview.damage = Some(error);
+                    break;
+                }
             }
         }
-    }
-    overview.enterprise = records.enterprise_opcodes() > 0;
-    Ok(overview.finish(records.dialect()))
+        overview.enterprise = records.enterprise_opcodes() > 0;
+        Ok(records.dialect())
+    })?;
+    Ok(overview.finish(dialect))
 }
 
 /// An overview that is being made.
