@@ -84,9 +84,6 @@ pub(crate) struct KeysArgs {
     /// text: columns; names: escaped names alone, for --keys-from; csv: RFC 4180; ndjson: an object a line
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: KeysFormat,
-    /// Do not walk values: without the number of elements, at the speed of `info`
-    #[arg(long)]
-    pub(crate) shallow: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

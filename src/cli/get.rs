@@ -116,7 +116,9 @@ fn one(
             format!("the file changed while it was read: {change}"),
         ));
     }
-    if let Some(entry) = alone.into_one(count)? {
+    if args.format != GetFormat::Json
+        && let Some(entry) = alone.into_one(count)?
+    {
         match args.format {
             GetFormat::Raw => shower.raw(&entry, data)?,
             format => get::payload(&entry, format == GetFormat::Hex, data)?,

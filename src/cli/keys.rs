@@ -25,7 +25,6 @@ pub(crate) fn run(args: &KeysArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             KeysFormat::Csv => Format::Csv,
             KeysFormat::Ndjson => Format::Ndjson,
         },
-        elements: !args.shallow,
         threads: plan::threads(),
         spool_dir: plan::spool_dir(&args.input.how),
     };

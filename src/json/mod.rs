@@ -1,4 +1,4 @@
-//! Keys as JSON: one schema, the same for `get`, `export` and the types of the feature `serde`.
+//! Keys as JSON: one schema, the same for `get`, `export` and whoever uses [`KeyWriter`].
 //!
 //! # Schema
 //! A key is an object. The members stand in this order; one that does not apply is absent, never `null`.

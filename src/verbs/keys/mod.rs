@@ -1,6 +1,6 @@
-//! `keys`: one row for each key, with what can be said of it without its value.
+//! `keys`: one row for each key, with what can be said of it without its value. The number of elements is what the value's
+//! own counts and headers say; whether they are true, `check` says.
 
-mod count;
 mod row;
 
 use std::io::Write;
@@ -46,9 +46,7 @@ impl Format {
 pub struct Options {
     /// How rows are written.
     pub format: Format,
-    /// Count elements, for which values are walked.
-    pub elements: bool,
-    /// Threads that walk values and make rows, besides the caller's; less than 2: the caller's does everything.
+    /// Threads that make rows, besides the caller's; less than 2: the caller's does everything.
     pub threads: usize,
     /// Where blobs of more than 1 MiB are decompressed.
     pub spool_dir: PathBuf,
@@ -61,7 +59,7 @@ pub struct Report {
     pub entries: u64,
     /// Keys that have a row.
     pub listed: u64,
-    /// Keys among them with something that cannot be read: the name, or a value whose elements were counted.
+    /// Keys among them with something that cannot be read: the name, or the head of a value.
     pub damaged: u64,
     /// Entries that were not asked for.
     pub not_selected: u64,
@@ -108,13 +106,8 @@ pub fn keys(
     ordered::run(
         options.threads,
         next,
-        |entry: &Entry<'_>| {
-            if options.elements {
-                entry.record_len()
-            } else {
-                64
-            }
-        },
+        // Values are counted by their heads, mostly.
+        |_: &Entry<'_>| 64,
         || {
             let mut rows = Rows::new(options);
             move |entry: &Entry<'_>, text: &mut Vec<u8>, spill: &mut crate::json::Spill<'_>| {

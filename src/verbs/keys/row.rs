@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Format, Options, count};
+use super::{Format, Options};
 use crate::error::Result;
 use crate::json::{Damage, Spill, push_string, write_element};
 use crate::select::slot_of;
-use crate::snapshot::Entry;
+use crate::snapshot::{Entry, ValueType};
 use crate::time::Timestamp;
 use crate::value::{Decoder, Element};
 use crate::verbs::name::{push_escaped, with_name};
@@ -36,7 +36,7 @@ impl Rows {
     pub(super) fn new(options: &Options) -> Self {
         Self {
             format: options.format,
-            decoder: (options.elements && options.format != Format::Names)
+            decoder: (options.format != Format::Names)
                 .then(|| Decoder::with_findings(Some(&options.spool_dir), Damage::default())),
             scratch: Vec::new(),
             spool_dir: options.spool_dir.clone(),
@@ -79,22 +79,20 @@ impl Rows {
         let Some(decoder) = &mut self.decoder else {
             return Ok(None);
         };
-        let mut elements = 0;
-        let known = match decoder
-            .decode(entry)
-            .and_then(|value| count::elements(value, &mut elements))
-        {
-            Ok(known) => known,
+        let counted = match decoder.count(entry) {
+            // What a module wrote are no elements.
+            Ok(_) if entry.value_type == ValueType::MODULE_2 => None,
+            Ok(count) => Some(count),
             Err(error) => {
                 damage.note_error(error)?;
-                Some(())
+                None
             }
         };
         let found = decoder.findings();
         if found.is_some() {
             damage.add(std::mem::take(found));
         }
-        Ok(known.map(|()| elements))
+        Ok(counted)
     }
 }
 
@@ -302,7 +300,6 @@ mod tests {
     fn rows(format: Format) -> Vec<String> {
         let options = Options {
             format,
-            elements: true,
             threads: 1,
             spool_dir: std::env::temp_dir(),
         };
@@ -326,7 +323,7 @@ mod tests {
         assert_eq!(
             rows(Format::Text),
             [
-                "  0  set      listpack                   13          2  1970-01-02T10:17:36.789Z     70s   4349  \"s,\\\"\\xff\\n\"\n",
+                "  0  set      listpack                   13          2  1970-01-02T10:17:36.789Z     70s    315  \"s,\\\"\\xff\\n\"\n",
                 "  0  string   plain                       2          1  -                          lfu 5      0  \"\"\n",
             ]
         );
@@ -334,14 +331,14 @@ mod tests {
         assert_eq!(
             rows(Format::Csv),
             [
-                "0,\"s,\\\"\"\\xff\\n\",set,listpack,13,2,123456789,1970-01-02T10:17:36.789Z,70,,4349\r\n",
+                "0,\"s,\\\"\"\\xff\\n\",set,listpack,13,2,123456789,1970-01-02T10:17:36.789Z,70,,315\r\n",
                 "0,\"\"\"\"\"\",string,plain,2,1,,,,5,0\r\n",
             ]
         );
         assert_eq!(
             rows(Format::Ndjson),
             [
-                "{\"db\":0,\"key\":{\"base64\":\"cywi/wo=\"},\"type\":\"set\",\"encoding\":\"listpack\",\"bytes\":13,\"elements\":2,\"expire_at_ms\":123456789,\"idle_seconds\":70,\"slot\":4349}\n",
+                "{\"db\":0,\"key\":{\"base64\":\"cywi/wo=\"},\"type\":\"set\",\"encoding\":\"listpack\",\"bytes\":13,\"elements\":2,\"expire_at_ms\":123456789,\"idle_seconds\":70,\"slot\":315}\n",
                 "{\"db\":0,\"key\":\"\",\"type\":\"string\",\"encoding\":\"plain\",\"bytes\":2,\"elements\":1,\"lfu_freq\":5,\"slot\":0}\n",
             ]
         );
