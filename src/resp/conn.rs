@@ -78,6 +78,7 @@ impl Connector {
             quiet_bytes: 0,
             last_exchange: Instant::now(),
             last_sent: Instant::now(),
+            written_at_end: 0,
             db: 0,
             marks: Marks::new(MarkKind::Echo),
             marks_tried: false,
@@ -119,6 +120,7 @@ pub struct Connection {
     quiet_bytes: usize,
     last_exchange: Instant,
     last_sent: Instant,
+    written_at_end: usize,
     db: u64,
     marks: Marks,
     marks_tried: bool,
@@ -285,6 +287,13 @@ impl Connection {
         self.end
     }
 
+    /// Bytes that the last call of [`Connection::exchange`] wrote before it ended in an error: the destination may have got
+    /// them.
+    #[must_use]
+    pub fn written_at_end(&self) -> usize {
+        self.written_at_end
+    }
+
     /// For how long nothing was sent. Providers cut idle connections.
     #[must_use]
     pub fn idle(&self) -> Duration {
@@ -339,6 +348,8 @@ impl Connection {
                     Err(error) => self.write_error = Some(error),
                 }
             }
+            // Whatever comes next: so much is on its way.
+            self.written_at_end = written;
             let received = match self.stream.try_read(self.inbox.space(&self.limits)) {
                 Ok(0) => {
                     let error = self.write_error.take();
@@ -363,6 +374,7 @@ impl Connection {
                 self.patience();
             }
             if written > 0 || received > 0 || !wait {
+                self.written_at_end = 0;
                 return Ok(written);
             }
             let left = self.io_timeout.saturating_sub(self.quiet_since.elapsed());

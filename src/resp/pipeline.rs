@@ -266,7 +266,10 @@ impl<T> Pipeline<T> {
     /// The tickets whose replies never came, in the order of sending. With each: whether any byte of its command was handed
     /// to the network. If not, the destination cannot have executed it; if so, nobody knows.
     pub fn unanswered(self) -> impl Iterator<Item = (T, bool)> {
-        let handed = self.stream_before_out.saturating_add(self.sent as u64);
+        let handed = self
+            .stream_before_out
+            .saturating_add(self.sent as u64)
+            .saturating_add(self.connection.written_at_end() as u64);
         let under_way = self
             .slots
             .into_iter()
