@@ -57,3 +57,9 @@ mod load;
 
 // What a load refuses before anything else.
 mod load_usage;
+
+// What is sent, byte for byte.
+mod payloads;
+
+// A network that does one thing wrong.
+mod faults;

@@ -1,0 +1,210 @@
+//! Stands between a load and a real server, and does one thing wrong: by the number of a reply or of a byte, not by the clock.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use super::wire;
+
+/// What it does wrong, on one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// The reply with this number, from 0, never comes.
+    Drop(u64),
+    /// It comes twice.
+    Double(u64),
+    /// It and the next one change places.
+    Swap(u64),
+    /// These bytes come in its place.
+    Instead(u64, Vec<u8>),
+    /// The connection ends when so many bytes went to the server.
+    CutCommands(u64),
+    /// The connection ends when so many bytes of replies came back.
+    CutReplies(u64),
+    /// Nothing comes back behind so many bytes, and nothing is closed.
+    Stall(u64),
+    /// Nothing goes to the server behind so many bytes, and nothing is closed.
+    StallCommands(u64),
+}
+
+/// Which connections are meant, by the first command on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    /// Those that ask what the destination is: they begin with `HELLO`.
+    Questions,
+    /// Those that write: they begin with a mark.
+    Data,
+}
+
+/// What went through connections of that kind.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) commands: AtomicU64,
+    pub(crate) replies: AtomicU64,
+    pub(crate) reply_count: AtomicU64,
+    pub(crate) fired: AtomicBool,
+}
+
+/// The proxy. Its threads end with the connections.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    port: u16,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+impl Proxy {
+    pub(crate) fn start(server: u16, on: On, fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let traffic = Arc::new(Traffic::default());
+        let shared = Arc::clone(&traffic);
+        thread::spawn(move || {
+            while let Ok((client, _)) = listener.accept() {
+                let (fault, traffic) = (fault.clone(), Arc::clone(&shared));
+                thread::spawn(move || pass(&client, server, on, fault, &traffic));
+            }
+        });
+        Self { port, traffic }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn has_fired(&self) -> bool {
+        self.traffic.fired.load(Ordering::SeqCst)
+    }
+}
+
+fn pass(client: &TcpStream, server: u16, on: On, fault: Fault, traffic: &Traffic) {
+    let server = TcpStream::connect(("127.0.0.1", server)).expect("the server answers");
+    let mut chunk = vec![0; 1 << 16];
+    let Ok(count @ 1..) = (&*client).read(&mut chunk) else {
+        return;
+    };
+    let first = chunk[..count].to_vec();
+    let wanted: &[u8] = match on {
+        On::Questions => b"HELLO",
+        On::Data => b"ECHO",
+    };
+    let is_meant = first.windows(wanted.len()).any(|w| w == wanted)
+        && first
+            .iter()
+            .position(|b| *b == b'$')
+            .is_some_and(|at| first[at..].len() > 4 && first[at + 4..].starts_with(wanted));
+    let unused = Traffic::default();
+    let (fault, traffic) = if is_meant {
+        (fault, traffic)
+    } else {
+        (Fault::None, &unused)
+    };
+    let cut = || {
+        traffic.fired.store(true, Ordering::SeqCst);
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = server.shutdown(Shutdown::Both);
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            to_server(client, &server, first, &fault, traffic, &cut);
+            let _ = server.shutdown(Shutdown::Write);
+        });
+        to_client(&server, client, &fault, traffic, &cut);
+        let _ = client.shutdown(Shutdown::Write);
+    });
+}
+
+fn to_server(
+    mut client: &TcpStream,
+    mut server: &TcpStream,
+    mut bytes: Vec<u8>,
+    fault: &Fault,
+    traffic: &Traffic,
+    cut: &dyn Fn(),
+) {
+    let mut chunk = vec![0; 1 << 16];
+    loop {
+        let before = traffic
+            .commands
+            .fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        let limit = match *fault {
+            Fault::CutCommands(limit) | Fault::StallCommands(limit) => limit.saturating_sub(before),
+            _ => u64::MAX,
+        };
+        let pass = usize::try_from(limit)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        if server.write_all(&bytes[..pass]).is_err() {
+            return;
+        }
+        if pass < bytes.len() {
+            if matches!(fault, Fault::CutCommands(_)) {
+                cut();
+                return;
+            }
+            traffic.fired.store(true, Ordering::SeqCst);
+        }
+        match client.read(&mut chunk) {
+            Ok(count @ 1..) => bytes = chunk[..count].to_vec(),
+            _ => return,
+        }
+    }
+}
+
+fn to_client(
+    mut server: &TcpStream,
+    mut client: &TcpStream,
+    fault: &Fault,
+    traffic: &Traffic,
+    cut: &dyn Fn(),
+) {
+    let (mut chunk, mut bytes) = (vec![0; 1 << 16], Vec::new());
+    let mut held: Option<Vec<u8>> = None;
+    while let Ok(count @ 1..) = server.read(&mut chunk) {
+        bytes.extend_from_slice(&chunk[..count]);
+        let mut out = Vec::new();
+        while let Some(length) = wire::reply_len(&bytes) {
+            let rest = bytes.split_off(length);
+            let reply = std::mem::replace(&mut bytes, rest);
+            let number = traffic.reply_count.fetch_add(1, Ordering::SeqCst);
+            let fires = match fault {
+                Fault::Drop(n) | Fault::Double(n) | Fault::Swap(n) | Fault::Instead(n, _) => {
+                    *n == number
+                }
+                _ => false,
+            };
+            if fires {
+                traffic.fired.store(true, Ordering::SeqCst);
+                match fault {
+                    Fault::Double(_) => out.extend([&reply[..], &reply].concat()),
+                    Fault::Swap(_) => held = Some(reply),
+                    Fault::Instead(_, other) => out.extend_from_slice(other),
+                    _ => {}
+                }
+                continue;
+            }
+            out.extend_from_slice(&reply);
+            out.extend(held.take().unwrap_or_default());
+        }
+        let before = traffic
+            .replies
+            .fetch_add(out.len() as u64, Ordering::SeqCst);
+        let limit = match *fault {
+            Fault::CutReplies(limit) | Fault::Stall(limit) => limit.saturating_sub(before),
+            _ => u64::MAX,
+        };
+        let pass = usize::try_from(limit).unwrap_or(usize::MAX).min(out.len());
+        if client.write_all(&out[..pass]).is_err() {
+            return;
+        }
+        if pass < out.len() {
+            if matches!(fault, Fault::CutReplies(_)) {
+                cut();
+                return;
+            }
+            traffic.fired.store(true, Ordering::SeqCst);
+        }
+    }
+}

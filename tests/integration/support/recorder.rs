@@ -1,0 +1,166 @@
+//! A server that is none: it says that it is a certain product, takes every payload, and keeps what was sent.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::wire;
+
+/// What it says that it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Persona {
+    pub(crate) product: &'static str,
+    pub(crate) version: &'static str,
+    /// The footer versions that it takes.
+    pub(crate) takes: fn(u16) -> bool,
+}
+
+/// Redis 8.10.
+pub(crate) const REDIS: Persona = Persona {
+    product: "redis",
+    version: "8.10.2",
+    takes: |footer| footer <= 15,
+};
+
+/// Valkey 9.2.
+pub(crate) const VALKEY: Persona = Persona {
+    product: "valkey",
+    version: "9.2.0",
+    takes: |footer| (1..=11).contains(&footer) || (80..=81).contains(&footer),
+};
+
+/// One `RESTORE`.
+#[derive(Debug, Clone)]
+pub(crate) struct Restored {
+    pub(crate) db: u64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) ttl: String,
+    pub(crate) payload: Vec<u8>,
+    /// What stands behind the payload.
+    pub(crate) options: Vec<String>,
+}
+
+/// The server. Its threads end when its clients go.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    port: u16,
+    sent: Arc<Mutex<Vec<Restored>>>,
+}
+
+impl Recorder {
+    pub(crate) fn start(persona: Persona) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&sent);
+        thread::spawn(move || {
+            while let Ok((client, _)) = listener.accept() {
+                let kept = Arc::clone(&kept);
+                thread::spawn(move || serve(client, persona, &kept));
+            }
+        });
+        Self { port, sent }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// What was sent since the last call, in the order of sending.
+    pub(crate) fn take(&self) -> Vec<Restored> {
+        std::mem::take(&mut *self.sent.lock().expect("not poisoned"))
+    }
+}
+
+fn serve(mut client: TcpStream, persona: Persona, kept: &Mutex<Vec<Restored>>) {
+    let (mut bytes, mut chunk, mut db) = (Vec::new(), vec![0; 1 << 16], 0);
+    while let Ok(count @ 1..) = client.read(&mut chunk) {
+        bytes.extend_from_slice(&chunk[..count]);
+        let mut replies = Vec::new();
+        while let Some((words, used)) = wire::command(&bytes) {
+            bytes.drain(..used);
+            replies.extend(answer(&words, persona, &mut db, kept));
+        }
+        if client.write_all(&replies).is_err() {
+            return;
+        }
+    }
+}
+
+fn bulk(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
+    [format!("${}\r\n", text.len()).as_bytes(), text, b"\r\n"].concat()
+}
+
+fn list(parts: &[Vec<u8>]) -> Vec<u8> {
+    [format!("*{}\r\n", parts.len()).into_bytes(), parts.concat()].concat()
+}
+
+fn answer(
+    words: &[Vec<u8>],
+    persona: Persona,
+    db: &mut u64,
+    kept: &Mutex<Vec<Restored>>,
+) -> Vec<u8> {
+    let text = |i: usize| {
+        words
+            .get(i)
+            .map_or("".into(), |w| String::from_utf8_lossy(w))
+    };
+    match text(0).as_ref() {
+        "HELLO" => {
+            let module = |name| list(&[bulk("name"), bulk(name), bulk("ver"), b":1\r\n".to_vec()]);
+            let fields = [
+                bulk("server"),
+                bulk(persona.product),
+                bulk("version"),
+                bulk(persona.version),
+                bulk("mode"),
+                bulk("standalone"),
+                bulk("role"),
+                bulk("master"),
+                bulk("modules"),
+                list(&["ReJSON", "vectorset", "test"].map(module)),
+            ];
+            list(&fields)
+        }
+        "INFO" => bulk(format!(
+            "{0}_version:{1}\r\nredis_mode:standalone\r\nrole:master\r\nloading:0\r\nmaxmemory:0\r\nevicted_keys:0\r\n# Keyspace\r\n",
+            persona.product, persona.version
+        )),
+        "CONFIG" if text(2) == "databases" => list(&[bulk("databases"), bulk("65536")]),
+        "CONFIG" => list(&[bulk(&words[2]), bulk("536870912")]),
+        "ECHO" => bulk(&words[1]),
+        "SELECT" => {
+            *db = text(1).parse().expect("a number");
+            b"+OK\r\n".to_vec()
+        }
+        "TIME" => list(&[bulk("1800000000"), bulk("0")]),
+        "DBSIZE" => b":0\r\n".to_vec(),
+        "RESTORE" => {
+            let payload = &words[3];
+            let (_, footer) = payload.split_last_chunk::<10>().expect("a footer");
+            let version = u16::from_le_bytes([footer[0], footer[1]]);
+            if !(persona.takes)(version) {
+                return b"-ERR DUMP payload version or checksum are wrong\r\n".to_vec();
+            }
+            if payload[0] == 8 {
+                return b"-ERR Bad data format\r\n".to_vec();
+            }
+            let is_probe = text(2) == "1" && text(4) == "ABSTTL";
+            if !is_probe {
+                kept.lock().expect("not poisoned").push(Restored {
+                    db: *db,
+                    key: words[1].clone(),
+                    ttl: text(2).into_owned(),
+                    payload: payload.clone(),
+                    options: (4..words.len()).map(|i| text(i).into_owned()).collect(),
+                });
+            }
+            b"+OK\r\n".to_vec()
+        }
+        "FUNCTION" => bulk("library"),
+        other => format!("-ERR unknown command '{other}'\r\n").into_bytes(),
+    }
+}
