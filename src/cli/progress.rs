@@ -216,7 +216,8 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Interrupted);
         assert_eq!(
             error.to_string(),
-            "interrupted after 1,234 keys, at offset 5"
+            "interrupted: 1,234 keys were read, up to offset 5; the same command can be run again; \
+             a load with --on-conflict skip goes on where it was"
         );
     }
 
