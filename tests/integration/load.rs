@@ -536,15 +536,24 @@ fn function_libraries_follow_the_policy() {
 
         let loaded = load(&server.url(), &data, with(FunctionPolicy::Load)).expect("loads");
         let functions = &loaded.report.functions;
-        assert_eq!((functions.loaded, functions.failed.len()), (1, 1), "{name}");
+        assert_eq!(
+            (functions.loaded, functions.skipped, functions.failed.len()),
+            (1, 1, 0),
+            "{name}: under skip an existing library is left alone like an existing key"
+        );
+        assert!(loaded.report.is_clean());
+        let fail = Options {
+            on_conflict: OnConflict::Fail,
+            ..with(FunctionPolicy::Load)
+        };
+        let loaded = load(&server.url(), &data, fail).expect("loads");
+        let functions = &loaded.report.functions;
+        assert_eq!((functions.loaded, functions.failed.len()), (0, 2), "{name}");
         assert!(
             functions.failed[0].reason.contains("already exists"),
             "{functions:?}"
         );
-        assert!(
-            !loaded.report.is_clean(),
-            "the library there is another one"
-        );
+        assert!(!loaded.report.is_clean(), "under fail it is a conflict");
         assert_eq!(
             (call("one"), call("two")),
             (redis::Value::Int(7), redis::Value::Int(2))
