@@ -81,7 +81,7 @@ impl<R: Read> Feed<R> {
     }
 
     /// Whether the source itself could not be read.
-    #[cfg(feature = "compression")]
+    #[cfg(any(test, feature = "compression"))]
     pub(super) fn failed(&self) -> bool {
         self.failed
     }
