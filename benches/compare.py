@@ -177,9 +177,9 @@ def main():
             restore = lambda: run([OURS, "export", "--format", "restore", "--quiet", path])
             ndjson = lambda: run([OURS, "export", "--format", "ndjson", "--quiet", path])
             if c_parser:
-                mine, theirs = alternate(options.runs, restore, lambda: run([c_parser, path, "redis"]))
+                mine, theirs = alternate(options.runs, restore, lambda: run([c_parser, path, "-l", "/dev/null", "resp", "-r", "-t", "7.2", "-o", "/dev/null"]))
                 row("export --format restore", dump, "the C parser", mine, theirs, "≥ 10 ×")
-                mine, theirs = alternate(options.runs, ndjson, lambda: run([c_parser, path, "json"]))
+                mine, theirs = alternate(options.runs, ndjson, lambda: run([c_parser, path, "-l", "/dev/null", "json", "-o", "/dev/null"]))
                 row("export --format ndjson", dump, "the C parser", mine, theirs, "≥ 15 ×")
             elif dump == "medium":
                 mine, theirs = alternate(options.runs, restore, judge)
