@@ -10,7 +10,8 @@
 //! 3. [`input`]: files, directories, pipes and packed dumps as one borrowed slice.
 //! 4. [`snapshot`]: the container. [`snapshot::Snapshot`] is the heart: it yields borrowed entries, by pulling.
 //! 5. [`value`]: values, decoded lazily. [`payload`]: DUMP payloads as slices of the file. [`json`]: keys as JSON, by one schema.
-//! 6. [`select`], [`survey`], [`duplicates`], [`outcome`], [`replay`]: which entries, what they hold, what becomes of them, as which command.
+//! 6. [`select`], [`survey`], [`duplicates`], [`outcome`], [`journal`], [`replay`]: which entries, what they hold, what becomes of them, how far a
+//!    load is, as which command.
 //! 7. [`target`]: what the destination is and takes, and what its answers mean.
 //! 8. [`verbs`]: check, info, load, export and the others. They return what they found as data and do not know each other.
 //!
@@ -39,6 +40,7 @@ pub mod duplicates;
 pub mod error;
 pub mod fingerprint;
 pub mod input;
+pub mod journal;
 pub mod json;
 pub mod mapped;
 pub mod outcome;

@@ -78,6 +78,33 @@ impl Outcome {
         }
     }
 
+    /// The name in machine-readable output: it does not change.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Restored(Road::Raw) => "restored_raw",
+            Outcome::NotSelected => "not_selected",
+            Outcome::Expired => "expired",
+            Outcome::ExpiredOnArrival => "expired_on_arrival",
+            Outcome::Existing => "existing",
+            Outcome::Conflict => "conflict",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Empty => "empty",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+            Outcome::Uncertain => "uncertain",
+            Outcome::NotReached => "not_reached",
+        }
+    }
+
+    /// The outcome of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Outcome> {
+        Outcome::ALL
+            .into_iter()
+            .find(|outcome| outcome.name() == name)
+    }
+
     /// Whether the run did not do with this entry what its user wanted: exit code 1.
     #[must_use]
     pub fn is_finding(self) -> bool {
@@ -165,23 +192,23 @@ impl Serialize for Tally {
         use serde::ser::SerializeMap as _;
         let mut map = serializer.serialize_map(Some(Outcome::ALL.len()))?;
         for (outcome, count) in self.iter() {
-            let name = match outcome {
-                Outcome::Restored(Road::Raw) => "restored_raw",
-                Outcome::NotSelected => "not_selected",
-                Outcome::Expired => "expired",
-                Outcome::ExpiredOnArrival => "expired_on_arrival",
-                Outcome::Existing => "existing",
-                Outcome::Conflict => "conflict",
-                Outcome::Duplicate => "duplicate",
-                Outcome::Empty => "empty",
-                Outcome::Refused => "refused",
-                Outcome::Failed => "failed",
-                Outcome::Uncertain => "uncertain",
-                Outcome::NotReached => "not_reached",
-            };
-            map.serialize_entry(name, &count)?;
+            map.serialize_entry(outcome.name(), &count)?;
         }
         map.end()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Tally {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let counts = std::collections::BTreeMap::<String, u64>::deserialize(deserializer)?;
+        let mut tally = Tally::default();
+        for (name, count) in counts {
+            let outcome = Outcome::from_name(&name)
+                .ok_or_else(|| D::Error::custom(format!("no outcome is called {name:?}")))?;
+            tally.add_many(outcome, count);
+        }
+        Ok(tally)
     }
 }
 
@@ -208,6 +235,18 @@ mod tests {
             ),
             (5, 8, 78)
         );
+    }
+
+    #[test]
+    fn a_tally_survives_json() {
+        let mut tally = Tally::default();
+        for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
+            tally.add_many(outcome, i as u64);
+        }
+        let text = serde_json::to_string(&tally).unwrap();
+        assert_eq!(serde_json::from_str::<Tally>(&text).unwrap(), tally);
+        assert!(serde_json::from_str::<Tally>(r#"{"restored_by_magic":1}"#).is_err());
     }
 
     #[test]

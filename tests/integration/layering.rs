@@ -53,6 +53,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("duplicates", &["error", "fingerprint", "wire", "snapshot"]),
     ("outcome", &["error", "units", "wire", "snapshot"]),
     (
+        "journal",
+        &["error", "units", "wire", "snapshot", "outcome"],
+    ),
+    (
         "replay",
         &[
             "error", "units", "time", "wire", "resp", "snapshot", "payload", "outcome",
@@ -95,6 +99,7 @@ const BELOW_VERBS: &[&str] = &[
     "duplicates",
     "select",
     "outcome",
+    "journal",
     "replay",
     "target",
 ];

@@ -1,0 +1,285 @@
+//! What a journal says.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::ranges::Ranges;
+use crate::outcome::Tally;
+use crate::units::ByteCount;
+use crate::wire::crc64;
+
+/// Finished entries and the outcomes that they had: always of the same entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Positions that are finished.
+    pub finished: Ranges,
+    /// Their outcomes.
+    pub outcomes: Tally,
+}
+
+impl Progress {
+    /// Adds entries with their outcomes.
+    pub fn add(&mut self, finished: &Ranges, outcomes: &Tally) {
+        self.finished.insert_all(finished);
+        self.outcomes.merge(outcomes);
+    }
+
+    fn fault(&self, entries: u64) -> Option<&'static str> {
+        if self.finished.end() > entries {
+            Some("it calls entries finished that the inputs do not have")
+        } else if self.finished.total() != self.outcomes.total() {
+            Some("its outcomes are not as many as its finished entries")
+        } else {
+            None
+        }
+    }
+}
+
+/// Where a load stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It works, or was killed while it did.
+    Running,
+    /// It ended early, in order: what is uncertain is known exactly.
+    Stopped,
+    /// Every entry has its outcome.
+    Done,
+}
+
+/// Function libraries, as far as they went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counted {
+    /// So many inputs' libraries were sent.
+    pub inputs: u32,
+    /// Libraries in these inputs.
+    pub found: u64,
+    /// Loaded.
+    pub loaded: u64,
+    /// Left out.
+    pub skipped: u64,
+    /// The same library again.
+    pub repeated: u64,
+    /// Offset and words of each that the destination refused.
+    pub failed: Vec<(u64, String)>,
+}
+
+/// By what an input is known again in a later run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputId {
+    /// As it was named. A file that was moved is the same input.
+    pub name: String,
+    /// Bytes, unpacked.
+    pub size: u64,
+    /// Its first nine bytes: magic and version.
+    pub header: String,
+    /// Its last eight bytes: the checksum, where it has one.
+    pub footer: String,
+    /// CRC-64 over pages that are spread evenly over it.
+    pub samples: String,
+}
+
+/// Pages that [`InputId::of`] reads.
+const SAMPLES: u64 = 64;
+
+/// Bytes of each.
+const SAMPLE: usize = 4096;
+
+impl InputId {
+    /// Reads at most 64 pages of `bytes`.
+    #[must_use]
+    pub fn of(name: &str, bytes: &[u8]) -> Self {
+        let mut crc = 0;
+        let last = bytes.len().saturating_sub(SAMPLE) as u64;
+        for n in 0..SAMPLES {
+            let start = u128::from(last) * u128::from(n) / u128::from(SAMPLES - 1);
+            let start = usize::try_from(start).unwrap_or(usize::MAX);
+            let page = bytes.get(start..).unwrap_or_default();
+            crc = crc64::update(crc, page.get(..SAMPLE).unwrap_or(page));
+        }
+        let footer = bytes.last_chunk::<8>().copied().unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            size: bytes.len() as u64,
+            header: bytes
+                .get(..9)
+                .unwrap_or(bytes)
+                .iter()
+                .map(|b| match b {
+                    b'!'..=b'~' => char::from(*b),
+                    _ => '.',
+                })
+                .collect(),
+            footer: format!("{:016x}", u64::from_le_bytes(footer)),
+            samples: format!("{crc:016x}"),
+        }
+    }
+
+    /// How `other` is not the same input; the name does not count.
+    #[must_use]
+    pub fn difference(&self, other: &InputId) -> Option<String> {
+        if self.size != other.size {
+            return Some(format!(
+                "had {} and has {}",
+                ByteCount(self.size),
+                ByteCount(other.size)
+            ));
+        }
+        let pairs = [
+            ("header", &self.header, &other.header),
+            ("checksum at its end", &self.footer, &other.footer),
+            ("content", &self.samples, &other.samples),
+        ];
+        pairs
+            .into_iter()
+            .find(|(_, a, b)| a != b)
+            .map(|(what, a, b)| format!("has another {what} ({b}, was {a})"))
+    }
+}
+
+/// One journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Where the load stands.
+    pub phase: Phase,
+    /// Why it stopped, in words.
+    pub stopped: Option<String>,
+    /// When this was written, RFC 3339.
+    pub written: String,
+    /// Runs that worked on it.
+    pub runs: u32,
+    /// Milliseconds that they took together.
+    pub elapsed_ms: u64,
+    /// The address as it was typed, without secrets.
+    pub destination: String,
+    /// Product and version, as the destination said when this was written.
+    pub product: String,
+    /// The server's own name for its process; another one means that it was started again, or is another server.
+    pub run_id: Option<String>,
+    /// Keys that the destination held before the first write, where it said so.
+    pub keys_before: Option<u64>,
+    /// The inputs, in order.
+    pub inputs: Vec<InputId>,
+    /// Entries of each input.
+    pub entries: Vec<u64>,
+    /// Options that change the result, as they were typed.
+    pub options: BTreeMap<String, String>,
+    /// The run's one instant, milliseconds of Unix time: fixed at the first start.
+    pub instant_ms: i64,
+    /// Function libraries.
+    pub functions: Counted,
+    /// Bytes of the ledger that belong to `acknowledged`.
+    pub ledger: Option<u64>,
+    /// Keys that the destination evicted meanwhile.
+    pub evicted: u64,
+    /// Nothing at or behind this position was given to a connection.
+    pub sent: u64,
+    /// Where the load ended in order: what was sent and is not known to be there. Else everything below `sent` that is not
+    /// finished is.
+    pub uncertain: Option<Ranges>,
+    /// What the destination said.
+    pub acknowledged: Progress,
+    /// What it keeps even if it fails over: an earlier state of `acknowledged`.
+    pub settled: Progress,
+}
+
+impl Record {
+    /// All entries of all inputs.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.entries
+            .iter()
+            .fold(0, |sum, entries| sum.saturating_add(*entries))
+    }
+
+    /// What was sent and is not known to be at the destination.
+    #[must_use]
+    pub fn uncertain(&self) -> Ranges {
+        let mut doubtful = match &self.uncertain {
+            Some(exact) => exact.clone(),
+            None => Ranges::of(0..self.sent),
+        };
+        doubtful.remove_all(&self.acknowledged.finished);
+        doubtful
+    }
+
+    /// Goes back to what is settled: everything that was acknowledged later is uncertain again.
+    pub fn forget_unsettled(&mut self) {
+        let mut doubtful = self.uncertain();
+        doubtful.insert_all(&self.acknowledged.finished);
+        doubtful.remove_all(&self.settled.finished);
+        self.uncertain = Some(doubtful);
+        self.acknowledged = self.settled.clone();
+    }
+
+    /// Why this is not the journal of a load that would be described by `other`: what differs, with both values.
+    #[must_use]
+    pub fn mismatch(&self, other: &Record) -> Option<String> {
+        if self.destination != other.destination {
+            return Some(format!(
+                "it is of a load into {}, not into {}",
+                self.destination, other.destination
+            ));
+        }
+        if self.inputs.len() != other.inputs.len() {
+            return Some(format!(
+                "it is of {} inputs, not of {}",
+                self.inputs.len(),
+                other.inputs.len()
+            ));
+        }
+        let inputs = self.inputs.iter().zip(&other.inputs);
+        for ((was, is), (had, has)) in inputs.zip(self.entries.iter().zip(&other.entries)) {
+            if let Some(difference) = was.difference(is) {
+                return Some(format!("its input {} {difference}", was.name));
+            }
+            if had != has {
+                return Some(format!(
+                    "its input {} had {had} entries and has {has}",
+                    was.name
+                ));
+            }
+        }
+        let mut text = String::new();
+        let names = self.options.keys().chain(other.options.keys());
+        for name in names {
+            let (was, is) = (self.options.get(name), other.options.get(name));
+            if was != is && !text.contains(name.as_str()) {
+                let shown = |value: Option<&String>| {
+                    value.map_or_else(|| "not given".to_owned(), Clone::clone)
+                };
+                let _ = write!(
+                    text,
+                    "{}{name} was {}, is {}",
+                    if text.is_empty() { "" } else { ", " },
+                    shown(was),
+                    shown(is)
+                );
+            }
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// What cannot be true of any load.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        let total = self.total();
+        if self.inputs.len() != self.entries.len() {
+            return Some("it does not say how many entries each input has");
+        }
+        if self.sent > total {
+            return Some("more was sent than the inputs have");
+        }
+        if self.uncertain.as_ref().is_some_and(|u| u.end() > total) {
+            return Some("it calls entries uncertain that the inputs do not have");
+        }
+        self.acknowledged
+            .fault(total)
+            .or_else(|| self.settled.fault(total))
+    }
+}
