@@ -9,7 +9,8 @@
 //! 2. [`wire`]: the primitives of RDB. [`resp`]: the protocol of the server, which knows no RDB.
 //! 3. [`input`]: files, directories, pipes and packed dumps as one borrowed slice.
 //! 4. [`snapshot`]: the container. [`snapshot::Snapshot`] is the heart: it yields borrowed entries, by pulling.
-//! 5. [`value`]: values, decoded lazily. [`payload`]: DUMP payloads as slices of the file. [`json`]: keys as JSON, by one schema.
+//! 5. [`value`]: values, decoded lazily. [`payload`]: DUMP payloads as slices of the file. [`reencode`]: values in older forms.
+//!    [`json`]: keys as JSON, by one schema.
 //! 6. [`select`], [`survey`], [`duplicates`], [`outcome`], [`journal`], [`replay`]: which entries, what they hold, what becomes of them, how far a
 //!    load is, as which command.
 //! 7. [`target`]: what the destination is and takes, and what its answers mean.
@@ -45,6 +46,7 @@ pub mod json;
 pub mod mapped;
 pub mod outcome;
 pub mod payload;
+pub mod reencode;
 pub mod replay;
 pub mod resp;
 pub mod select;

@@ -65,7 +65,7 @@ mod stream_idmp;
 mod subexpire;
 mod template;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 #[cfg(test)]
 mod tests;
 mod unique;

@@ -6,7 +6,7 @@ use crate::snapshot::{Dialect, Entry, Template, ValueType};
 use crate::wire::Str;
 
 /// An entry with that type and body, as a dump at offset 0 would have it behind 100 bytes.
-pub(super) fn entry(value_type: u8, dialect: Dialect, body: &[u8]) -> Entry<'_> {
+pub(crate) fn entry(value_type: u8, dialect: Dialect, body: &[u8]) -> Entry<'_> {
     Entry {
         ordinal: 0,
         offset: 90,
@@ -29,7 +29,7 @@ pub(super) fn entry(value_type: u8, dialect: Dialect, body: &[u8]) -> Entry<'_> 
 }
 
 /// The same with a template of the file.
-pub(super) fn templated<'a>(value_type: u8, body: &'a [u8], names: &'a [u8]) -> Entry<'a> {
+pub(crate) fn templated<'a>(value_type: u8, body: &'a [u8], names: &'a [u8]) -> Entry<'a> {
     Entry {
         template: Some(Template {
             id: 5,
@@ -56,7 +56,7 @@ fn until(expire: Option<i64>) -> String {
 }
 
 /// The whole value in one line.
-pub(super) fn show<F: Findings>(decoder: &mut Decoder<F>, entry: &Entry<'_>) -> Result<String> {
+pub(crate) fn show<F: Findings>(decoder: &mut Decoder<F>, entry: &Entry<'_>) -> Result<String> {
     let mut out: Vec<String> = Vec::new();
     match decoder.decode(entry)? {
         Value::String(element) | Value::Json(element) => out.push(text(&element)?),

@@ -36,6 +36,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["error", "units", "spool", "fingerprint", "wire", "snapshot"],
     ),
     ("json", &["error", "units", "wire", "snapshot", "value"]),
+    (
+        "reencode",
+        &["error", "units", "spool", "wire", "snapshot", "value"],
+    ),
     // L4a: which entries, what became of them, how each one goes, and the other end.
     (
         "select",
@@ -96,6 +100,7 @@ const BELOW_VERBS: &[&str] = &[
     "survey",
     "json",
     "value",
+    "reencode",
     "duplicates",
     "select",
     "outcome",

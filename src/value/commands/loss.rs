@@ -107,12 +107,38 @@ impl fmt::Display for Loss {
     }
 }
 
+impl std::str::FromStr for Loss {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Loss::ALL.into_iter().find(|loss| loss.name() == text);
+        found.ok_or_else(|| {
+            let names: Vec<_> = Loss::ALL.iter().map(|loss| loss.name()).collect();
+            crate::Error::new(
+                crate::ErrorKind::Usage,
+                format!("{text:?} names no loss; they are {}", names.join(", ")),
+            )
+        })
+    }
+}
+
+impl FromIterator<Loss> for Losses {
+    fn from_iter<I: IntoIterator<Item = Loss>>(list: I) -> Self {
+        let mut losses = Self::default();
+        for loss in list {
+            losses.add(loss);
+        }
+        losses
+    }
+}
+
 /// A set of losses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Losses(u32);
 
 impl Losses {
-    pub(super) fn add(&mut self, loss: Loss) {
+    /// Adds one.
+    pub fn add(&mut self, loss: Loss) {
         self.0 |= 1 << loss as u32;
     }
 
@@ -164,5 +190,9 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), Loss::KeyFlags as usize + 1);
+        for loss in Loss::ALL {
+            assert_eq!(loss.name().parse::<Loss>().unwrap(), loss);
+        }
+        assert!("everything".parse::<Loss>().is_err());
     }
 }

@@ -18,6 +18,7 @@ mod tests;
 mod vocabulary;
 
 pub use loss::{Loss, Losses};
+pub(crate) use score::write as write_score;
 pub use vocabulary::Vocabulary;
 
 use self::plain::{ArrayCommands, Collection};

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 /// Appends the shortest decimal text from which `strtod` makes the same number again, `inf` and `-inf` included.
-pub(super) fn write(out: &mut Vec<u8>, score: f64) {
+pub(crate) fn write(out: &mut Vec<u8>, score: f64) {
     // Whole numbers up to 2^53 are most scores, and exact as integers; -0 is none of them.
     #[expect(clippy::cast_possible_truncation, reason = "compared after the cast")]
     let whole = score as i64;
