@@ -13,9 +13,13 @@
 //! checksummed, locked against a second run.
 
 mod file;
+mod ledger;
 mod ranges;
 mod record;
+mod recorder;
 
 pub use file::JournalFile;
+pub use ledger::{Ledger, Miss};
 pub use ranges::Ranges;
 pub use record::{Counted, InputId, Phase, Progress, Record};
+pub use recorder::{Cover, Recorder};

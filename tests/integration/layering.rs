@@ -58,7 +58,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("outcome", &["error", "units", "wire", "snapshot"]),
     (
         "journal",
-        &["error", "units", "wire", "snapshot", "outcome"],
+        &[
+            "error", "units", "time", "wire", "snapshot", "value", "json", "outcome",
+        ],
     ),
     (
         "replay",

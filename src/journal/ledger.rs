@@ -1,0 +1,187 @@
+//! Keys that did not arrive, one JSON object a line: what a person mends, and what `--keys-from` takes back.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::json::push_string;
+
+/// One key that did not arrive.
+#[derive(Debug, Clone)]
+pub struct Miss {
+    /// The name of its input.
+    pub input: String,
+    /// Its database in the file.
+    pub db: u64,
+    /// Its whole name.
+    pub key: Vec<u8>,
+    /// The name of its type.
+    pub value_type: String,
+    /// Bytes of its value in the file.
+    pub bytes: u64,
+    /// Where its record begins.
+    pub offset: u64,
+    /// [`crate::outcome::Outcome::name`].
+    pub outcome: &'static str,
+    /// The server's words, or ours.
+    pub reason: String,
+}
+
+/// A ledger that is being written. Its lines count only up to the length that the journal names.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: BufWriter<File>,
+    length: u64,
+    line: Vec<u8>,
+}
+
+impl Ledger {
+    /// Opens `path` for a load that wrote `length` bytes of it before (0 for a new one): what stands behind them was not
+    /// acknowledged and is cut off.
+    ///
+    /// # Errors
+    /// `Io`; `Usage` where a new ledger would overwrite a file that is there, or an old one is shorter than it should be.
+    pub fn open(path: &Path, length: u64) -> Result<Self> {
+        let failed = |error| cannot(path, error);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
+        let has = file.metadata().map_err(failed)?.len();
+        if length == 0 && has > 0 {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("the ledger {} is there already", path.display()),
+            )
+            .with_hint("name another with --failures, or move it away"));
+        }
+        if has < length {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!(
+                    "the ledger {} has {has} bytes, and the journal says that {length} were written",
+                    path.display()
+                ),
+            )
+            .with_hint("put it back where it was, or begin anew with --restart"));
+        }
+        if has > length {
+            file.set_len(length).map_err(failed)?;
+        }
+        file.seek(SeekFrom::Start(length)).map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+            length,
+            line: Vec::new(),
+        })
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// `Io`, or a full disk.
+    pub fn add(&mut self, miss: &Miss) -> Result<()> {
+        self.line.clear();
+        self.line.extend_from_slice(b"{\"db\":");
+        let mut number = itoa::Buffer::new();
+        self.line
+            .extend_from_slice(number.format(miss.db).as_bytes());
+        self.line.extend_from_slice(b",\"key\":");
+        push_string(&mut self.line, &miss.key);
+        let rest = json!({
+            "type": miss.value_type,
+            "bytes": miss.bytes,
+            "input": miss.input,
+            "offset": miss.offset,
+            "outcome": miss.outcome,
+            "reason": miss.reason,
+        })
+        .to_string();
+        self.line.push(b',');
+        self.line
+            .extend_from_slice(rest.get(1..).unwrap_or_default().as_bytes());
+        self.line.push(b'\n');
+        self.file
+            .write_all(&self.line)
+            .map_err(|error| cannot(&self.path, error))?;
+        self.length = self.length.saturating_add(self.line.len() as u64);
+        Ok(())
+    }
+
+    /// Makes all lines durable, and says how long it is.
+    ///
+    /// # Errors
+    /// `Io`, or a full disk.
+    pub fn sync(&mut self) -> Result<u64> {
+        let synced = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_data());
+        synced.map_err(|error| cannot(&self.path, error))?;
+        Ok(self.length)
+    }
+}
+
+#[cold]
+fn cannot(path: &Path, error: io::Error) -> Error {
+    Error::io(
+        format!("the ledger {} cannot be written", path.display()),
+        error,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn miss(key: &[u8]) -> Miss {
+        Miss {
+            input: "dump.rdb".into(),
+            db: 3,
+            key: key.to_vec(),
+            value_type: "hash-listpack".into(),
+            bytes: 77,
+            offset: 1234,
+            outcome: "conflict",
+            reason: "the destination has \"it\"".into(),
+        }
+    }
+
+    #[test]
+    fn lines_behind_the_length_that_counts_are_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("failures.ndjson");
+        let mut ledger = Ledger::open(&path, 0).unwrap();
+        ledger.add(&miss(b"one")).unwrap();
+        let length = ledger.sync().unwrap();
+        ledger.add(&miss(b"two")).unwrap();
+        ledger.sync().unwrap();
+        drop(ledger);
+        assert_eq!(Ledger::open(&path, 0).unwrap_err().kind(), ErrorKind::Usage);
+        let mut ledger = Ledger::open(&path, length).unwrap();
+        ledger.add(&miss(b"\xff")).unwrap();
+        ledger.sync().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(
+            (&lines[0]["key"], &lines[0]["db"], &lines[0]["offset"]),
+            (&json!("one"), &json!(3), &json!(1234))
+        );
+        assert_eq!(lines[1]["key"]["base64"], json!("/w=="));
+        assert_eq!(lines[0]["reason"], json!("the destination has \"it\""));
+        let error = Ledger::open(&path, 1 << 30).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    }
+}
