@@ -44,6 +44,7 @@ mod corpus;
 mod values;
 
 // The commands of a dump as text.
+mod export;
 mod export_restore;
 
 // The server is the oracle.
