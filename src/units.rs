@@ -38,6 +38,31 @@ impl fmt::Display for ByteCount {
     }
 }
 
+/// A number with a comma after each three digits: `1,060,000`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grouped(pub u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+        for (i, digit) in digits.chars().enumerate() {
+            if i > 0 && (digits.len() - i).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        f.pad(&text)
+    }
+}
+
+/// `1 key`, `1,060,000 keys`.
+#[must_use]
+pub fn keys(count: u64) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{} key{s}", Grouped(count))
+}
+
 /// Reads `4096`, `10k`, `10kB`, `1.5M`, `64KiB`, `2GiB`: decimal units count by 1000, those with an `i` by 1024. Case does
 /// not matter.
 impl FromStr for ByteCount {

@@ -24,6 +24,9 @@ use super::output::{Grouped, Out, Table, plural};
 use super::plan::{self, Run};
 use super::progress::Lines;
 
+/// Bytes that are looked at before anything is read.
+const PEEKED: u64 = 64 * 1024;
+
 pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<Exit> {
     let connector = run.connector(&args.destination)?;
     if let Some(db @ 1..) = connector.address.db {
@@ -49,9 +52,9 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let options = options(args, run);
     let mut inputs = run.inputs(&args.input, "load")?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
-    // A destination that is not there is said now, not after an hour of reading; the connection is not kept, since services
-    // cut those that idle.
-    drop(connector.connect()?);
+    // What can be refused is refused now, not after an hour of reading.
+    let key = peek(&inputs, &mut selection, &options);
+    load::first_contact(&connector, &options, key)?;
 
     let mut surveys = Vec::new();
     for index in 0..inputs.len() {
@@ -131,8 +134,26 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         untrusted: policy.untrusted,
         connections: policy.connections.into(),
         assume: policy.assume,
+        acknowledged: Arc::clone(&run.acknowledged),
         ..Options::default()
     }
+}
+
+/// A key of the first input, where looking at it costs nothing.
+fn peek(inputs: &Inputs, selection: &mut Selection, options: &Options) -> Option<load::Peeked> {
+    use std::io::Read as _;
+
+    let path = inputs.sources().first()?.path()?;
+    if !path.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut head = Vec::new();
+    std::fs::File::open(path)
+        .ok()?
+        .take(PEEKED)
+        .read_to_end(&mut head)
+        .ok()?;
+    load::peek(&head, selection, options)
 }
 
 /// Walks the values of one input.

@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
+pub(crate) use rdbridge::units::Grouped;
+
 use super::exit::Exit;
 
 /// Standard output.
@@ -154,23 +156,6 @@ impl Json {
 
 fn value(out: &mut Out, content: &(impl Serialize + ?Sized)) -> io::Result<()> {
     serde_json::to_writer(out, content).map_err(io::Error::from)
-}
-
-/// A number with a comma after each three digits: `1,060,000`.
-pub(crate) struct Grouped(pub(crate) u64);
-
-impl fmt::Display for Grouped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-        for (i, digit) in digits.chars().enumerate() {
-            if i > 0 && (digits.len() - i).is_multiple_of(3) {
-                text.push(',');
-            }
-            text.push(digit);
-        }
-        f.pad(&text)
-    }
 }
 
 /// `1 key`, `2 keys`.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdbridge::input::{Inputs, Options as InputOptions};
@@ -28,17 +28,25 @@ pub(crate) struct Run {
     pub(crate) json: bool,
     /// Errors only.
     pub(crate) quiet: bool,
-    /// Set by the first SIGINT or SIGTERM; a second one ends the process at once.
+    /// Set by the first SIGINT, SIGTERM or SIGHUP; a second one ends the process at once.
     pub(crate) interrupted: Arc<AtomicBool>,
+    /// Keys that a destination has acknowledged.
+    pub(crate) acknowledged: Arc<AtomicU64>,
+    /// An input is standard input.
+    reads_stdin: AtomicBool,
 }
 
 impl Run {
     pub(crate) fn new(args: &CommonArgs) -> Result<Self> {
+        let (interrupted, acknowledged) = (Arc::default(), Arc::default());
+        watch_signals(&interrupted, &acknowledged)?;
         Ok(Self {
             now: args.now.unwrap_or_else(clock),
             json: args.json,
             quiet: args.quiet,
-            interrupted: watch_signals()?,
+            interrupted,
+            acknowledged,
+            reads_stdin: AtomicBool::new(false),
         })
     }
 
@@ -59,6 +67,9 @@ impl Run {
         let mut options = InputOptions::new(spool_dir(&args.how));
         options.map = !args.how.no_mmap;
         options.command = format!("rdbridge {verb}");
+        options.interrupted = Some(Arc::clone(&self.interrupted));
+        let stdin = args.files.iter().any(|file| file == Path::new("-"));
+        self.reads_stdin.store(stdin, Ordering::Relaxed);
         let inputs = Inputs::find(&args.files, options)?;
         for fact in inputs.facts() {
             self.note(&fact.to_string());
@@ -99,6 +110,13 @@ impl Run {
         let mut criteria = args.criteria();
         let spool_dir = spool_dir(how);
         if let Some(path) = &args.keys_from {
+            if path == Path::new("-") && self.reads_stdin.load(Ordering::Relaxed) {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    "standard input cannot be both the dump and the list of keys",
+                )
+                .with_hint("write one of them to a file"));
+            }
             criteria.names = Some(read_names(path, args.null, &spool_dir)?);
         }
         Selection::new(criteria, self.now, spool_dir)
@@ -137,6 +155,7 @@ impl Run {
         let options = &mut connector.options;
         options.connect_timeout = seconds(args.connect_timeout);
         options.io_timeout = seconds(args.io_timeout);
+        options.interrupted = Some(Arc::clone(&self.interrupted));
         options.tls.ca_certificates = args.cacert.clone();
         options.tls.server_name = args.server_name.clone();
         options.tls.client = args.cert.clone().zip(args.key.clone());
@@ -176,22 +195,49 @@ pub(crate) fn snapshot_options(args: &ReadArgs) -> SnapshotOptions {
     }
 }
 
-fn watch_signals() -> Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    use signal_hook::flag;
+/// A thread of its own takes signals, since the others may be waiting for something.
+fn watch_signals(interrupted: &Arc<AtomicBool>, acknowledged: &Arc<AtomicU64>) -> Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
 
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: a signal that finds the flag set ends the process.
-        flag::register_conditional_shutdown(
-            signal,
-            super::exit::Exit::Interrupted as i32,
-            Arc::clone(&interrupted),
-        )
-        .and_then(|_| flag::register(signal, Arc::clone(&interrupted)))
-        .map_err(|error| Error::io("signals cannot be watched", error))?;
+    let mut wanted = vec![SIGINT, SIGTERM];
+    // `nohup` means it.
+    if !is_ignored(SIGHUP) {
+        wanted.push(SIGHUP);
     }
-    Ok(interrupted)
+    let mut signals =
+        Signals::new(wanted).map_err(|error| Error::io("signals cannot be watched", error))?;
+    let (interrupted, acknowledged) = (Arc::clone(interrupted), Arc::clone(acknowledged));
+    let watch = move || {
+        for _signal in signals.forever() {
+            if interrupted.swap(true, Ordering::Relaxed) {
+                let done = match acknowledged.load(Ordering::Relaxed) {
+                    0 => String::new(),
+                    keys => format!(
+                        "; the destination has acknowledged {}, load again with --on-conflict skip to go on",
+                        rdbridge::units::keys(keys)
+                    ),
+                };
+                super::say(&format!("interrupted again, ended at once{done}"));
+                signal_hook::low_level::exit(super::exit::Exit::Interrupted as i32);
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(watch)
+        .map(drop)
+        .map_err(|error| Error::io("signals cannot be watched", error))
+}
+
+/// Whether the process was started with `signal` ignored, as far as the system tells.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// A list of names: mapped where it is a file, spooled where it is a stream.

@@ -1,8 +1,13 @@
 //! A source that is read once, from front to back, and knows how far it came: the compressed offset of every error.
 
+use std::fs::File;
 use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that are read from the source at a time.
 const BUFFER: usize = 128 * 1024;
@@ -77,7 +82,10 @@ impl<R: Read> Feed<R> {
     /// The error for a source that failed.
     #[cold]
     pub(super) fn unreadable(&self, error: io::Error) -> Error {
-        Error::io(format!("cannot be read behind byte {}", self.offset), error)
+        // A stream that was waited for may have been given up: that is told as it is.
+        error.downcast::<Error>().unwrap_or_else(|error| {
+            Error::io(format!("cannot be read behind byte {}", self.offset), error)
+        })
     }
 
     /// Whether the source itself could not be read.
@@ -132,6 +140,42 @@ impl<R: Read> Read for Feed<R> {
         out[..len].copy_from_slice(&ready[..len]);
         self.consume(len);
         Ok(len)
+    }
+}
+
+/// A pipe that is waited for in short naps, so that an interrupt is noticed while nothing comes.
+pub(super) struct Patient {
+    file: File,
+    interrupted: Option<Arc<AtomicBool>>,
+}
+
+impl Patient {
+    pub(super) fn new(file: File, interrupted: Option<Arc<AtomicBool>>) -> Self {
+        Self { file, interrupted }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(interrupted) = &self.interrupted {
+            if interrupted.load(Ordering::Relaxed) {
+                let error = Error::new(
+                    ErrorKind::Interrupted,
+                    "interrupted while the input was read; nothing was sent",
+                );
+                return Err(io::Error::other(error));
+            }
+            let nap = Timespec {
+                tv_sec: 0,
+                tv_nsec: 100_000_000,
+            };
+            match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&nap)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                // What cannot be waited for is read at once.
+                _ => break,
+            }
+        }
+        self.file.read(out)
     }
 }
 

@@ -40,6 +40,9 @@ pub use inputs::{Inputs, Need};
 pub use source::{Input, Source, SpoolNeed};
 pub use tail::{Tail, classify_tail};
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use crate::error::{Escaped, Result};
 
 /// How inputs are opened.
@@ -52,6 +55,8 @@ pub struct Options {
     pub map: bool,
     /// How the user called the program, for the lines that a message proposes: `rdbridge load`.
     pub command: String,
+    /// Set when the user wants to stop: a pipe that gives nothing is then not waited for any more.
+    pub interrupted: Option<Arc<AtomicBool>>,
 }
 
 impl Options {
@@ -62,6 +67,7 @@ impl Options {
             spool_dir: spool_dir.into(),
             map: true,
             command: "rdbridge".to_owned(),
+            interrupted: None,
         }
     }
 

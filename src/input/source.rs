@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::content::{self, Content, HEAD, Packing};
 use super::fact::{Fact, Why};
-use super::feed::Feed;
+use super::feed::{Feed, Patient};
 use super::identity::{Change, Identity, Stamp};
 use super::unpack::{self, Job};
 use super::{OnProgress, Options, aof, frames, shell_path, shown};
@@ -223,7 +223,7 @@ impl Source {
         options: &Options,
         progress: &mut OnProgress<'_>,
     ) -> Result<Input> {
-        let mut feed = Feed::new(file);
+        let mut feed = Feed::new(Patient::new(file, options.interrupted.clone()));
         let head = match feed.peek(HEAD) {
             Ok(head) => head.to_vec(),
             Err(error) => return Err(feed.unreadable(error)),

@@ -11,6 +11,8 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::address::Address;
@@ -67,6 +69,8 @@ impl Connector {
             stream,
             name: self.address.to_string(),
             io_timeout: self.options.io_timeout,
+            interrupted: self.options.interrupted.clone(),
+            interrupted_at: None,
             limits: Limits::default(),
             inbox: Inbox::default(),
             handed_out: 0,
@@ -108,6 +112,9 @@ pub struct Connection {
     stream: Stream,
     name: String,
     io_timeout: Duration,
+    interrupted: Option<Arc<AtomicBool>>,
+    /// When the interrupt was noticed.
+    interrupted_at: Option<Instant>,
     limits: Limits,
     inbox: Inbox,
     /// Bytes at the head of the inbox that the last `request` handed out.
@@ -125,6 +132,9 @@ pub struct Connection {
     marks: Marks,
     marks_tried: bool,
 }
+
+/// How often an interrupt is looked for while nothing moves.
+const NAP: Duration = Duration::from_millis(100);
 
 /// So many received bytes count as progress even if no reply is complete: a server that sends one byte a minute is one
 /// that does not answer.
@@ -232,6 +242,11 @@ impl Connection {
                 if self.mark_came(number)? {
                     self.marks_tried = true;
                     return Ok(true);
+                }
+                if let Reply::Error(words) = self.reply(self.handed_out)?
+                    && is_full(words)
+                {
+                    return Err(refused(&self.name, "connecting", words).with_hint(FULL));
                 }
                 // An error is a refusal; anything else is somebody else's reply.
                 if !matches!(self.reply(self.handed_out)?, Reply::Error(_)) {
@@ -378,9 +393,16 @@ impl Connection {
                 return Ok(written);
             }
             let left = self.io_timeout.saturating_sub(self.quiet_since.elapsed());
+            if let Some(error) = self.interrupt() {
+                return Err(error);
+            }
+            let nap = match self.interrupted {
+                Some(_) => left.min(NAP),
+                None => left,
+            };
             let moved = !left.is_zero()
-                && match self.stream.wait(wants_write, left) {
-                    Ok(moved) => moved,
+                && match self.stream.wait(wants_write, nap) {
+                    Ok(moved) => moved || nap < left,
                     Err(error) => return Err(self.lost(Some(error))),
                 };
             if !moved {
@@ -396,6 +418,26 @@ impl Connection {
                 ));
             }
         }
+    }
+
+    /// Nothing moves, and the user wants to stop: a short wait for what is on its way, and then the end.
+    fn interrupt(&mut self) -> Option<Error> {
+        if !self.interrupted.as_ref()?.load(Ordering::Relaxed) {
+            return None;
+        }
+        let since = *self.interrupted_at.get_or_insert_with(Instant::now);
+        let silent = since.elapsed().min(self.quiet_since.elapsed());
+        if silent < StreamOptions::LAST_WAIT {
+            return None;
+        }
+        let name = self.name.clone();
+        Some(self.fail(
+            End::TimedOut,
+            Error::new(
+                ErrorKind::Interrupted,
+                format!("{name}: interrupted while the destination answered nothing"),
+            ),
+        ))
     }
 
     /// Starts the I/O time-out anew: to be called where a wait begins, and at each complete reply.
@@ -648,6 +690,8 @@ impl Connection {
                         || words.starts_with(b"ERR AUTH <password> called without")
                     {
                         "the destination has no password: leave it out"
+                    } else if is_full(words) {
+                        FULL
                     } else {
                         "check user and password"
                     },
@@ -657,6 +701,15 @@ impl Connection {
         }
     }
 }
+
+/// A server that has as many clients as it takes says so to whatever comes first, and closes.
+pub(crate) fn is_full(words: &[u8]) -> bool {
+    words.starts_with(b"ERR max number of clients")
+}
+
+/// What helps there.
+pub(crate) const FULL: &str =
+    "use fewer --connections, close other clients, or raise maxclients there";
 
 /// Takes `written` bytes off the front of `parts`.
 pub(crate) fn advance(parts: &mut [&[u8]; 2], written: usize) {

@@ -53,6 +53,7 @@ pub(crate) mod tests;
 
 pub use address::{Address, Endpoint};
 pub use conn::{Connection, Connector, End};
+pub(crate) use conn::{FULL, is_full};
 pub use pack::Arg;
 pub use pipeline::{Answer, Pipeline, Sink, WindowOptions};
 pub use reply::Reply;

@@ -11,6 +11,8 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,6 +31,13 @@ pub struct StreamOptions {
     pub io_timeout: Duration,
     /// What `rediss://` needs to know.
     pub tls: TlsOptions,
+    /// Set when the user wants to stop: then nobody waits longer than [`StreamOptions::LAST_WAIT`] for a silent server.
+    pub interrupted: Option<Arc<AtomicBool>>,
+}
+
+impl StreamOptions {
+    /// How long a server may be silent once the user wants to stop.
+    pub const LAST_WAIT: Duration = Duration::from_millis(800);
 }
 
 impl Default for StreamOptions {
@@ -37,6 +46,7 @@ impl Default for StreamOptions {
             connect_timeout: Duration::from_secs(10),
             io_timeout: Duration::from_secs(60),
             tls: TlsOptions::default(),
+            interrupted: None,
         }
     }
 }

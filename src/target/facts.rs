@@ -508,7 +508,12 @@ impl Facts {
             Reaction::Stop => Err(Error::new(
                 ErrorKind::Destination,
                 format!("the destination refuses us: it says {shown}"),
-            )),
+            )
+            .with_hint(if crate::resp::is_full(words) {
+                crate::resp::FULL
+            } else {
+                "nothing was stored"
+            })),
             Reaction::Retry(super::reaction::Wait::Loading) => {
                 self.loading = Some(true);
                 self.closed_by(command, shown);

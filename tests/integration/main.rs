@@ -59,6 +59,9 @@ mod load;
 // What a load refuses before anything else.
 mod load_usage;
 
+// What ends a load from outside.
+mod load_stop;
+
 // What is sent, byte for byte.
 mod payloads;
 

@@ -7,6 +7,7 @@
 //! 3. [`Load::replay`] sends function libraries, then keys. Every reply is tied to its entry.
 //! 4. [`Load::finish`] adds up: the outcomes must be as many as the entries that were read.
 
+mod contact;
 mod eviction;
 mod functions;
 mod repeated;
@@ -14,23 +15,25 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
+pub use contact::{Peeked, first_contact, peek};
 pub use functions::{FunctionFailure, FunctionPolicy, FunctionReport};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::{Outcome, Tally};
 use crate::payload::payload_type;
 use crate::replay::{Policies, Terms};
-use crate::resp::{Connector, WindowOptions};
+use crate::resp::{Connection, Connector, WindowOptions};
 use crate::select::Selection;
 use crate::snapshot::{Entry, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::{Acceptance, Assumed, Facts, Probed, probe};
 use crate::value::Decoder;
-use crate::verbs::{Ticker, Watch};
+use crate::verbs::{Position, Ticker, Watch};
 use worker::{Shared, Stop};
 
 /// What to do with keys that the destination has.
@@ -75,6 +78,8 @@ pub struct Options {
     pub window: WindowOptions,
     /// Product and version by the user's word.
     pub assume: Option<Assumed>,
+    /// Keys that the destination has answered for so far: for whoever must say so at any instant.
+    pub acknowledged: Arc<AtomicU64>,
 }
 
 impl Default for Options {
@@ -92,6 +97,7 @@ impl Default for Options {
             connections: 1,
             window: WindowOptions::default(),
             assume: None,
+            acknowledged: Arc::default(),
         }
     }
 }
@@ -218,17 +224,7 @@ impl Load {
             .map(|db| options.policies.db_map.get(*db))
             .collect();
         let dbs: Vec<u64> = dbs.into_iter().collect();
-        let mut connection = connector.connect()?;
-        let mut facts = Facts::gather(&mut connection, &dbs)?;
-        if let Some(assumed) = options.assume {
-            facts.assume(assumed);
-        }
-        if let Some(refusal) = facts.refusal() {
-            return Err(refusal);
-        }
-        if options.require_empty {
-            demand_empty(&facts)?;
-        }
+        let (mut connection, facts) = contact::ask(&connector, &dbs, &options)?;
         let types: BTreeMap<_, _> = surveys
             .iter()
             .flat_map(Survey::types)
@@ -241,9 +237,7 @@ impl Load {
         asked.dedup();
         // Databases that were counted may still be closed to this user.
         if let Some(highest) = dbs.last() {
-            connection.select(*highest).map_err(|error| {
-                error.with_hint("put the keys into a database that is open, with --map-db")
-            })?;
+            connection.select(*highest).map_err(contact::open_db)?;
         }
         let mut probed = Probed::default();
         // A user may have the right to some names only: those keys arrive, the others fail.
@@ -259,8 +253,7 @@ impl Load {
             .as_ref()
             .or(probed.key_closed.as_ref())
         {
-            return Err(Error::new(ErrorKind::Destination, format!("the destination does not let us RESTORE: {words}"))
-                .with_hint("the user needs the right to RESTORE and to the dump's keys (ACL SETUSER … +restore ~*)"));
+            return Err(contact::closed(words));
         }
         let acceptance = Acceptance::new(&facts, &probed);
         let walk = why_walk(surveys, &acceptance, &options);
@@ -394,16 +387,18 @@ impl Load {
         watcher: &dyn Watcher,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
-        if self.stopped.is_none()
-            && let Err(error) = self.replay_functions(snapshot, survey)
-        {
-            self.stopped = Some(error);
-        }
+        let connections = match self.stopped {
+            Some(_) => Vec::new(),
+            None => self.open_all(snapshot, survey).unwrap_or_else(|error| {
+                self.stopped = Some(error);
+                Vec::new()
+            }),
+        };
         let stop = Stop::default();
         if let Some(error) = self.stopped.take() {
             stop.set(error);
         }
-        let answered = AtomicU64::new(0);
+        let far = Far::default();
         let evictions = eviction::Watch::default();
         let done = AtomicBool::new(false);
         let shared = Shared {
@@ -414,7 +409,8 @@ impl Load {
             on_conflict: self.options.on_conflict,
             watcher,
             stop: &stop,
-            answered: &answered,
+            acknowledged: &self.options.acknowledged,
+            far: &far,
             walk: self.walk.is_some(),
             spool_dir: Some(self.options.spool_dir.as_path()),
         };
@@ -436,20 +432,40 @@ impl Load {
                 .then(|| scope.spawn(move || repeated::find(snapshot, &options.spool_dir)));
             let mut senders = Vec::new();
             let mut workers = Vec::new();
-            for _ in 0..self.options.connections.max(1) {
+            for connection in connections {
                 let (sender, receiver) = sync_channel(BATCHES);
                 senders.push(sender);
-                let (shared, connector, window) = (&shared, &self.connector, self.options.window);
+                let (shared, window) = (&shared, self.options.window);
                 workers
-                    .push(scope.spawn(move || worker::run(shared, connector, window, &receiver)));
+                    .push(scope.spawn(move || worker::run(shared, connection, window, &receiver)));
+            }
+            // A server or an input that is silent keeps the other threads from looking.
+            if let Some(interrupted) = &self.connector.options.interrupted {
+                let (stop, done) = (&stop, &done);
+                scope.spawn(move || {
+                    while !done.load(Ordering::Acquire) && !stop.is_set() {
+                        if interrupted.load(Ordering::Relaxed) {
+                            stop.set(interrupt());
+                        }
+                        std::thread::sleep(NAP);
+                    }
+                });
             }
             let mut feeder = Feeder {
                 senders,
                 next: 0,
                 batch: Vec::with_capacity(BATCH),
                 unsent: 0,
+                far: &far,
             };
-            entries = feed(snapshot, selection, &mut feeder, &mut tally, &stop, watch);
+            entries = feed(
+                snapshot,
+                selection,
+                &mut feeder,
+                &mut tally,
+                &stop,
+                &mut |read| watch(far.position(read)),
+            );
             tally.add_many(Outcome::NotReached, feeder.close());
             for worker in workers {
                 match worker.join() {
@@ -505,20 +521,36 @@ impl Load {
         Ok(())
     }
 
-    fn replay_functions(&mut self, snapshot: &Snapshot<'_>, survey: &Survey) -> Result<()> {
-        if survey.functions.is_empty() {
-            return Ok(());
+    /// Opens all connections, so that a server that takes fewer says so before the first write; then the functions go.
+    fn open_all(&mut self, snapshot: &Snapshot<'_>, survey: &Survey) -> Result<Vec<Connection>> {
+        let wanted = self.options.connections.max(1);
+        let mut connections = Vec::with_capacity(wanted);
+        for opened in 1..=wanted {
+            let connected = self.connector.connect().and_then(|mut connection| {
+                connection.prove()?;
+                Ok(connection)
+            });
+            connections.push(connected.map_err(|error| match (opened, error.hint()) {
+                (2.., None) => error.with_hint(format!(
+                    "it was connection {opened} of {wanted}: use fewer --connections"
+                )),
+                _ => error,
+            })?);
         }
-        let mut connection = self.connector.connect()?;
-        functions::load(
-            snapshot.data(),
-            &survey.functions,
-            self.options.functions,
-            self.options.on_conflict == OnConflict::Skip,
-            &mut connection,
-            &mut self.seen_functions,
-            &mut self.functions,
-        )
+        if let Some(connection) = connections.first_mut()
+            && !survey.functions.is_empty()
+        {
+            functions::load(
+                snapshot.data(),
+                &survey.functions,
+                self.options.functions,
+                self.options.on_conflict == OnConflict::Skip,
+                connection,
+                &mut self.seen_functions,
+                &mut self.functions,
+            )?;
+        }
+        Ok(connections)
     }
 
     /// Counts the entries of an input that is not sent any more, since the run has ended early.
@@ -535,7 +567,17 @@ impl Load {
     /// Adds up.
     #[must_use]
     pub fn finish(mut self) -> Report {
-        if let Some(before) = self.evicted_before {
+        let acknowledged = self.options.acknowledged.load(Ordering::Relaxed);
+        self.stopped = self.stopped.take().map(|error| told(error, acknowledged));
+        // A server that left an interrupted run without answers is not asked another question.
+        let silent = self.tally.get(Outcome::Uncertain) > 0
+            && self
+                .stopped
+                .as_ref()
+                .is_some_and(|error| error.kind() == ErrorKind::Interrupted);
+        if silent {
+            self.evictions_known = false;
+        } else if let Some(before) = self.evicted_before {
             let now = self
                 .connector
                 .connect()
@@ -565,6 +607,68 @@ impl Load {
     }
 }
 
+/// How often an interrupt is looked for.
+const NAP: Duration = Duration::from_millis(50);
+
+#[cold]
+fn interrupt() -> Error {
+    Error::new(ErrorKind::Interrupted, "interrupted")
+}
+
+/// The reason of an early end, with what was done and how to go on.
+#[cold]
+fn told(error: Error, acknowledged: u64) -> Error {
+    const GO_ON: &str =
+        "load again with --on-conflict skip, which leaves alone what is there, to go on";
+    match error.kind() {
+        ErrorKind::Interrupted => Error::new(
+            ErrorKind::Interrupted,
+            format!(
+                "interrupted: the destination has acknowledged {}",
+                crate::units::keys(acknowledged)
+            ),
+        )
+        .with_hint(GO_ON),
+        ErrorKind::Destination if error.hint().is_none() => error.with_hint(format!(
+            "{} acknowledged; {GO_ON}",
+            crate::units::keys(acknowledged)
+        )),
+        _ => error,
+    }
+}
+
+/// How far the entries of one input have come: what is shown as progress.
+#[derive(Debug, Default)]
+struct Far {
+    /// Entries that have their outcome.
+    settled: AtomicU64,
+    /// Entries handed to a connection.
+    handed: AtomicU64,
+    /// Where the last entry begins that was answered.
+    offset: AtomicU64,
+}
+
+impl Far {
+    /// An entry has its outcome.
+    fn settle(&self, offset: u64) {
+        self.settled.fetch_add(1, Ordering::Relaxed);
+        self.offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// What to show where the reader is at `read`: entries under way are not done.
+    fn position(&self, read: Position) -> Position {
+        let settled = self.settled.load(Ordering::Relaxed);
+        let under_way = self.handed.load(Ordering::Relaxed).saturating_sub(settled);
+        Position {
+            offset: match under_way {
+                0 => read.offset,
+                _ => self.offset.load(Ordering::Relaxed).min(read.offset),
+            },
+            entries: read.entries.saturating_sub(under_way),
+        }
+    }
+}
+
 #[cold]
 fn lost_thread() -> Error {
     Error::new(
@@ -580,15 +684,16 @@ const BATCH: usize = 128;
 const BATCHES: usize = 4;
 
 /// Hands batches to connections in turn.
-struct Feeder<'data> {
+struct Feeder<'run, 'data> {
     senders: Vec<SyncSender<Vec<Entry<'data>>>>,
     next: usize,
     batch: Vec<Entry<'data>>,
     /// Entries that no connection took.
     unsent: u64,
+    far: &'run Far,
 }
 
-impl<'data> Feeder<'data> {
+impl<'data> Feeder<'_, 'data> {
     fn push(&mut self, entry: Entry<'data>) {
         self.batch.push(entry);
         if self.batch.len() >= BATCH {
@@ -601,8 +706,9 @@ impl<'data> Feeder<'data> {
         let mut batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         let count = batch.len() as u64;
         let connections = self.senders.len();
+        self.far.handed.fetch_add(count, Ordering::Relaxed);
         for _ in 0..connections {
-            self.next = (self.next + 1) % connections;
+            self.next = (self.next + 1) % connections.max(1);
             let Some(sender) = self.senders.get(self.next) else {
                 continue;
             };
@@ -630,7 +736,7 @@ impl<'data> Feeder<'data> {
 fn feed<'data>(
     snapshot: &Snapshot<'data>,
     selection: &mut Selection,
-    feeder: &mut Feeder<'data>,
+    feeder: &mut Feeder<'_, 'data>,
     tally: &mut Tally,
     stop: &Stop,
     watch: &mut Watch<'_>,
@@ -663,20 +769,6 @@ fn feed<'data>(
         if stop.is_set() {
             return entries;
         }
-    }
-}
-
-fn demand_empty(facts: &Facts) -> Result<()> {
-    match facts.total_keys() {
-        Some(0) => Ok(()),
-        Some(keys) => Err(Error::new(
-            ErrorKind::Destination,
-            format!("the destination holds {keys} keys, and --require-empty was given"),
-        )),
-        None => Err(Error::new(
-            ErrorKind::Destination,
-            "the destination does not say how many keys it holds, and --require-empty was given",
-        )),
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{KeyEvent, OnConflict, Watcher};
+use super::{Far, KeyEvent, OnConflict, Watcher};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::outcome::{Outcome, Road, Tally};
 use crate::replay::{self, Decision, Policies, Terms};
-use crate::resp::{Answer, Connector, End, Pipeline, Sink, WindowOptions};
+use crate::resp::{Answer, Connection, End, Pipeline, Sink, WindowOptions};
 use crate::snapshot::Entry;
 use crate::target::{Asked, Reaction, Situation, react};
 use crate::value::Decoder;
@@ -25,7 +25,9 @@ pub(super) struct Shared<'run> {
     pub(super) on_conflict: OnConflict,
     pub(super) watcher: &'run dyn Watcher,
     pub(super) stop: &'run Stop,
-    pub(super) answered: &'run AtomicU64,
+    /// Of all inputs.
+    pub(super) acknowledged: &'run AtomicU64,
+    pub(super) far: &'run Far,
     /// Values are walked, and damaged ones refused, before they are sent.
     pub(super) walk: bool,
     pub(super) spool_dir: Option<&'run Path>,
@@ -74,7 +76,7 @@ const STRANGE_IN_A_ROW: u32 = 100;
 /// tally that it returns.
 pub(super) fn run<'data>(
     shared: &Shared<'data>,
-    connector: &Connector,
+    connection: Connection,
     window: WindowOptions,
     batches: &Receiver<Vec<Entry<'data>>>,
 ) -> Tally {
@@ -85,10 +87,7 @@ pub(super) fn run<'data>(
         strange: 0,
         broken: false,
     };
-    let opened = connector
-        .connect()
-        .and_then(|connection| Pipeline::new(connection, window));
-    let mut pipeline = match opened {
+    let mut pipeline = match Pipeline::new(connection, window) {
         Ok(pipeline) => Some(pipeline),
         Err(error) => {
             shared.stop.set(error);
@@ -153,6 +152,7 @@ fn send<'data>(
         Decision::Send(restore) => restore,
         Decision::Skip(outcome, reason) => {
             replies.end(ticket, outcome, &reason);
+            shared.far.settle(ticket.offset);
             return Ok(());
         }
     };
@@ -166,6 +166,7 @@ fn send<'data>(
             Outcome::Refused,
             &format!("its value cannot be walked: {error}"),
         );
+        shared.far.settle(ticket.offset);
         return Ok(());
     }
     let key = match entry.key.bytes(key) {
@@ -212,7 +213,8 @@ const OUT_OF_STEP: &str = "the replies do not fit the commands, so its own is no
 
 impl Sink<Ticket> for Replies<'_, '_> {
     fn answered(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
-        self.shared.answered.fetch_add(1, Ordering::Relaxed);
+        self.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
+        self.shared.far.settle(ticket.offset);
         if self.broken {
             self.end(ticket, Outcome::Uncertain, OUT_OF_STEP);
             return Ok(());

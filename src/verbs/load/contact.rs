@@ -1,0 +1,116 @@
+//! The first contact: what can be refused is refused before hours are spent on reading.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::resp::{Connection, Connector};
+use crate::select::Selection;
+use crate::snapshot::{Record, Snapshot};
+use crate::target::{Facts, probe};
+
+use super::Options;
+
+/// The name of a key, and the database that it goes to.
+pub type Peeked = (u64, Vec<u8>);
+
+/// A longer name is not peeked at.
+const LONGEST_NAME: u64 = 1024;
+
+/// The first selected key that stands whole in `head`, the beginning of a dump. Damage is no matter here: the survey tells.
+#[must_use]
+pub fn peek(head: &[u8], selection: &mut Selection, options: &Options) -> Option<Peeked> {
+    let snapshot = Snapshot::parse(head).ok()?;
+    let (mut records, mut scratch) = (snapshot.unverified_records(), Vec::new());
+    while let Some(record) = records.next_record().ok()? {
+        if let Record::Entry(entry) = record
+            && selection.admits(&entry, &mut scratch).ok()?
+            && entry.key.len() <= LONGEST_NAME
+        {
+            let db = options.policies.db_map.get(entry.db);
+            return Some((db, entry.key.bytes(&mut scratch).ok()?.to_vec()));
+        }
+    }
+    None
+}
+
+/// Asks the destination what it is before any input is read: a wrong password, a cluster, a replica, a server that is loading
+/// or forbids `RESTORE` is told now. With `key`, the beginning of what is to be loaded, `RESTORE` is tried under a name that
+/// the user's rights should cover. The connection is not kept: services cut those that idle. Nothing is stored.
+///
+/// # Errors
+/// As [`super::Load::begin`].
+pub fn first_contact(
+    connector: &Connector,
+    options: &Options,
+    key: Option<Peeked>,
+) -> Result<Facts> {
+    let dbs: Vec<u64> = key.iter().map(|(db, _)| *db).collect();
+    let (mut connection, facts) = ask(connector, &dbs, options)?;
+    let (db, name) = key.unwrap_or_else(|| (0, b"rdbridge~probe".to_vec()));
+    connection.select(db).map_err(open_db)?;
+    // One name that is closed tells nothing of the others.
+    let probed = probe(&mut connection, &facts, "RESTORE", &name, &[])?;
+    match probed.restore_closed {
+        Some(words) => Err(closed(&words)),
+        None => Ok(facts),
+    }
+}
+
+/// Connects, and refuses what cannot be loaded into.
+pub(super) fn ask(
+    connector: &Connector,
+    dbs: &[u64],
+    options: &Options,
+) -> Result<(Connection, Facts)> {
+    let mut connection = connector.connect().map_err(|error| match error.hint() {
+        None if error.kind() == ErrorKind::Destination => error.with_hint(
+            "nothing was sent: is the address right, does a server listen there, and is the way to it open",
+        ),
+        _ => error,
+    })?;
+    let mut facts = Facts::gather(&mut connection, dbs)?;
+    if let Some(assumed) = options.assume {
+        facts.assume(assumed);
+    }
+    if let Some(refusal) = facts.refusal() {
+        return Err(refusal);
+    }
+    if options.require_empty {
+        demand_empty(&facts)?;
+    }
+    Ok((connection, facts))
+}
+
+/// A database that cannot be selected.
+#[cold]
+pub(super) fn open_db(error: Error) -> Error {
+    error.with_hint("put the keys into a database that is open, with --map-db")
+}
+
+/// The error where `RESTORE` is closed.
+#[cold]
+pub(super) fn closed(words: &str) -> Error {
+    let hint = if words.contains("nknown command") {
+        "some providers rename RESTORE or switch it off: ask for it, or load by plain commands (`rdbridge export --format resp`)"
+    } else {
+        "the user needs the right to RESTORE and to the dump's keys (ACL SETUSER … +restore ~*)"
+    };
+    Error::new(
+        ErrorKind::Destination,
+        format!("the destination does not let us RESTORE: {words}"),
+    )
+    .with_hint(hint)
+}
+
+fn demand_empty(facts: &Facts) -> Result<()> {
+    let refuse = |what: String| Err(Error::new(ErrorKind::Destination, what));
+    match facts.total_keys() {
+        Some(0) => Ok(()),
+        Some(keys) => refuse(format!(
+            "the destination holds {}, and --require-empty was given",
+            crate::units::keys(keys)
+        )),
+        None => refuse(
+            "the destination does not say how many keys it holds, and --require-empty was given"
+                .to_owned(),
+        ),
+    }
+}

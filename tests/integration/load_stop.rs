@@ -1,0 +1,171 @@
+//! What ends a load from outside: signals, and what is refused before anything is read.
+
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rdbridge::outcome::Outcome;
+
+use crate::support::command::{Dir, PROGRAM};
+use crate::support::dump::{Crc, Dump};
+use crate::support::loading::{load, options};
+use crate::support::proxy::{Fault, On, Proxy};
+use crate::support::server::Server;
+
+const KEYS: usize = 3000;
+
+fn dump() -> Vec<u8> {
+    (0..KEYS)
+        .fold(Dump::redis(7).select_db(0), |dump, i| {
+            dump.string_key(format!("k{i}"), "v".repeat(100))
+        })
+        .finish(Crc::Right)
+}
+
+/// A load under way. Its standard input stays open and silent.
+struct Running(Child);
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let child = Command::new(PROGRAM)
+            .arg("load")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        Self(child)
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Its exit code, output and messages; fails where it does not end in time.
+    #[track_caller]
+    fn ends_within(mut self, limit: Duration) -> (i32, String, String) {
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = self.0.try_wait().expect("waited for") {
+                break status;
+            }
+            if started.elapsed() > limit {
+                self.0.kill().expect("killed");
+                panic!("it did not end within {limit:?}");
+            }
+            sleep(Duration::from_millis(10));
+        };
+        let (mut out, mut err) = (String::new(), String::new());
+        let (stdout, stderr) = (self.0.stdout.take(), self.0.stderr.take());
+        stdout
+            .expect("piped")
+            .read_to_string(&mut out)
+            .expect("text");
+        stderr
+            .expect("piped")
+            .read_to_string(&mut err)
+            .expect("text");
+        (status.code().expect("no signal"), out, err)
+    }
+}
+
+const SOON: Duration = Duration::from_secs(8);
+
+#[test]
+fn a_destination_that_cannot_be_used_is_told_before_anything_is_read() {
+    let locked = Server::setup("redis-7.0").with_password("sesame").start();
+    let wrong = format!("redis://:wrong@127.0.0.1:{}", locked.port());
+    let cluster = Server::setup("redis-7.0")
+        .with("cluster-enabled", ["yes"])
+        .start();
+    let closed = Server::start("redis-7.0");
+    closed.run("ACL SETUSER u on >p ~* +@all -restore");
+    let closed = format!("redis://u:p@127.0.0.1:{}", closed.port());
+    for (url, says) in [
+        (wrong, "WRONGPASS"),
+        (cluster.url(), "cluster mode"),
+        (closed, "does not let us RESTORE"),
+    ] {
+        // Standard input never ends: whoever reads it first never gets to the destination.
+        let (code, _, err) = Running::start(&["-", "--to", &url]).ends_within(SOON);
+        assert_eq!(code, 4, "{err}");
+        assert!(err.contains(says), "{err}");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_an_input_that_gives_nothing() {
+    let server = Server::start("redis-7.0");
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let running = Running::start(&["-", "--to", &server.url()]);
+        sleep(Duration::from_millis(500));
+        running.signal(signal);
+        let (code, _, err) = running.ends_within(SOON);
+        assert_eq!(code, 5, "{signal}: {err}");
+        assert!(err.contains("interrupted"), "{signal}: {err}");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_server_that_answers_nothing() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    for (signals, says) in [
+        (
+            &["-TERM"][..],
+            "interrupted: the destination has acknowledged",
+        ),
+        (&["-HUP"][..], "--on-conflict skip"),
+        (
+            &["-INT", "-INT"][..],
+            "interrupted again, ended at once; the destination has acknowledged",
+        ),
+    ] {
+        server.run("FLUSHALL");
+        let proxy = Proxy::start(server.port(), On::Data, Fault::Stall(5000));
+        let running = Running::start(&[&file, "--to", &proxy.url()]);
+        let started = Instant::now();
+        while !proxy.has_fired() && started.elapsed() < SOON {
+            sleep(Duration::from_millis(10));
+        }
+        assert!(proxy.has_fired());
+        sleep(Duration::from_millis(200));
+        for signal in signals {
+            running.signal(signal);
+            sleep(Duration::from_millis(150));
+        }
+        let (code, out, err) = running.ends_within(SOON);
+        assert_eq!(code, 5, "{out}{err}");
+        assert!(err.contains(says), "{err}");
+        if signals.len() == 1 {
+            assert!(out.contains("uncertain"), "{out}");
+            assert!(out.contains("restored, raw"), "{out}");
+        }
+    }
+}
+
+#[test]
+fn more_connections_than_the_server_takes_are_told_before_the_first_write() {
+    let server = Server::setup("redis-7.0").with("maxclients", ["6"]).start();
+    let mut many = options();
+    many.connections = 12;
+    let loaded = load(&server.url(), &dump(), many).expect("begins");
+    assert!(
+        loaded.stopped().contains("max number of clients"),
+        "{}",
+        loaded.stopped()
+    );
+    assert!(
+        loaded.stopped().contains("--connections"),
+        "{}",
+        loaded.stopped()
+    );
+    assert_eq!(loaded.count(Outcome::NotReached), KEYS as u64);
+    sleep(Duration::from_millis(100));
+    assert_eq!(server.run("DBSIZE"), redis::Value::Int(0));
+}
