@@ -13,7 +13,7 @@
 //!    [`json`]: keys as JSON, by one schema.
 //! 6. [`select`], [`survey`], [`duplicates`], [`outcome`], [`journal`], [`replay`]: which entries, what they hold, what becomes of them, how far a
 //!    load is, as which command.
-//! 7. [`target`]: what the destination is and takes, and what its answers mean.
+//! 7. [`target`]: what the destination is and takes, and what its answers mean. [`meaning`]: whether it holds what an entry means.
 //! 8. [`verbs`]: check, info, load, export and the others. They return what they found as data and do not know each other.
 //!
 //! The command line is not here: it lives in the binary, behind the default feature `cli`.
@@ -44,6 +44,7 @@ pub mod input;
 pub mod journal;
 pub mod json;
 pub mod mapped;
+pub mod meaning;
 pub mod outcome;
 pub mod payload;
 pub mod reencode;

@@ -66,6 +66,37 @@ impl<'data> Payload<'data> {
     /// # Errors
     /// A template reference that names no template of the file.
     pub fn new(entry: &Entry<'data>, version: u16, with_key_meta: bool) -> Result<Self, NoPayload> {
+        let mut payload = Self::open(entry, with_key_meta)?;
+        let [low, high] = version.to_le_bytes();
+        let crc = payload
+            .content()
+            .iter()
+            .fold(0, |crc, piece| crc64::update(crc, piece));
+        let crc = crc64::update(crc, &[low, high]);
+        payload.footer = Self::footer(version, crc);
+        Ok(payload)
+    }
+
+    /// The payload of `entry` with its key metadata and no footer, for comparing: nothing is read.
+    ///
+    /// # Errors
+    /// As [`Payload::new`].
+    pub fn unsealed(entry: &Entry<'data>) -> Result<Self, NoPayload> {
+        Self::open(entry, true)
+    }
+
+    /// Whether `bytes` are this payload without its footer.
+    #[must_use]
+    pub fn content_is(&self, bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        self.content().iter().all(|piece| {
+            rest.strip_prefix(*piece)
+                .map(|behind| rest = behind)
+                .is_some()
+        }) && rest.is_empty()
+    }
+
+    fn open(entry: &Entry<'data>, with_key_meta: bool) -> Result<Self, NoPayload> {
         let key_meta = entry.key_meta.filter(|_| with_key_meta).unwrap_or_default();
         let sent_type = payload_type(entry.value_type, entry.dialect);
         let mut payload = Self {
@@ -94,13 +125,6 @@ impl<'data> Payload<'data> {
                 payload.body = cursor.rest();
             }
         }
-        let [low, high] = version.to_le_bytes();
-        let crc = payload
-            .content()
-            .iter()
-            .fold(0, |crc, piece| crc64::update(crc, piece));
-        let crc = crc64::update(crc, &[low, high]);
-        payload.footer = Self::footer(version, crc);
         Ok(payload)
     }
 
@@ -227,6 +251,14 @@ mod tests {
                 assemble(ValueType(value[0]), &value[1..], version),
                 hex(payload)
             );
+            first(&file, |entry| {
+                let whole = hex(payload);
+                let (content, _) = whole.split_at(whole.len() - FOOTER);
+                let own = Payload::unsealed(entry).unwrap();
+                assert!(own.content_is(content));
+                assert!(!own.content_is(&content[1..]));
+                assert!(!own.content_is(&whole));
+            });
         }
     }
 

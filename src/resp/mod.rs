@@ -23,6 +23,7 @@
 //! - [`mark`]: replies that prove their place.
 //! - [`conn`]: login, requests, the two-way step; [`redis::ConnectionLike`].
 //! - [`pipeline`]: many commands under way, each reply tied to its command.
+//! - [`talk`]: arguments and replies of any size, in pieces.
 //!
 //! RESP2 only. Nothing here retries: a connection that failed is over, and who holds the [`Connector`] makes a new one.
 #![cfg_attr(
@@ -45,6 +46,7 @@ pub mod pipeline;
 pub mod reply;
 mod secret;
 pub mod stream;
+pub mod talk;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -59,3 +61,4 @@ pub use pipeline::{Answer, Pipeline, Sink, WindowOptions};
 pub use reply::Reply;
 pub use secret::{Secret, SecretSource};
 pub use stream::{StreamOptions, TlsOptions};
+pub use talk::{Talk, Token};

@@ -75,6 +75,20 @@ const LAYERS: &[(&str, &[&str])] = &[
             "replay",
         ],
     ),
+    (
+        "meaning",
+        &[
+            "error",
+            "units",
+            "spool",
+            "fingerprint",
+            "wire",
+            "resp",
+            "snapshot",
+            "payload",
+            "value",
+        ],
+    ),
     // L4: the verbs. What they share stands in `verbs` itself; no verb is in another one's list.
     ("verbs", BELOW_VERBS),
     ("verbs::check", BELOW_VERBS),
@@ -109,6 +123,7 @@ const BELOW_VERBS: &[&str] = &[
     "journal",
     "replay",
     "target",
+    "meaning",
 ];
 
 /// The only file with `unsafe`.

@@ -50,6 +50,9 @@ mod export_restore;
 // The server is the oracle.
 mod oracle;
 
+// Whether a destination holds what a file means.
+mod meaning;
+
 // Newer dumps into older servers.
 mod older;
 
