@@ -1,4 +1,5 @@
-//! Keys as JSON: one schema, the same for `get`, `export` and whoever uses [`KeyWriter`].
+//! Keys as JSON: one schema, the same for `get`, `export` and whoever uses [`KeyWriter`], or `KeySerializer` for any serializer
+//! of `serde` (feature `serde`).
 //!
 //! # Schema
 //! A key is an object. The members stand in this order; one that does not apply is absent, never `null`.
@@ -62,6 +63,8 @@ mod damage;
 mod key;
 mod number;
 mod opaque;
+#[cfg(feature = "serde")]
+mod serialize;
 mod stream;
 mod string;
 #[cfg(test)]
@@ -71,6 +74,8 @@ mod text;
 pub use damage::Damage;
 pub use key::KeyWriter;
 pub use number::push_double;
+#[cfg(feature = "serde")]
+pub use serialize::{Key, KeySerializer};
 pub(crate) use string::is_plain;
 pub use string::push_string;
 pub use text::{PIECE, Spill, write_element};

@@ -51,6 +51,16 @@ fn written(entry: &Entry<'_>) -> (String, Damage) {
         .unwrap();
     let text = String::from_utf8(out).unwrap();
     serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    #[cfg(feature = "serde")]
+    {
+        let mut keys = super::KeySerializer::new(None);
+        let key = keys.key(entry);
+        // Twice: nothing of the first time is left.
+        for _ in 0..2 {
+            assert_eq!(serde_json::to_string(&key).unwrap(), text);
+            assert_eq!(key.damage().to_string(), damage.to_string());
+        }
+    }
     (text, damage)
 }
 
@@ -373,6 +383,12 @@ fn long_strings_pass_through_a_small_buffer() {
                 .unwrap();
             all.append(&mut out);
             assert!(!damage.is_some());
+            #[cfg(feature = "serde")]
+            {
+                let mut keys = super::KeySerializer::new(None);
+                let text = serde_json::to_vec(&keys.key(&entry(1, R, &body))).unwrap();
+                assert!(text == all, "as serde writes it");
+            }
             assert!((PIECE..8 * PIECE).contains(&largest), "{largest}");
             let json: serde_json::Value = serde_json::from_slice(&all).unwrap();
             let found = &json["value"][0];
@@ -414,4 +430,19 @@ fn what_the_spill_answers_ends_the_writing() {
         .write(&entry(0, R, &body), &mut out, &mut |_| refuse())
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
+}
+
+/// A name in a stream is held while what belongs to it is written, so there is a limit.
+#[cfg(feature = "serde")]
+#[test]
+fn a_name_that_cannot_be_held_ends_the_serialisation() {
+    let name = vec![b'n'; 2 << 20];
+    let mut body = hex("00 00 05 00 01");
+    Str::write(&mut body, &name, true);
+    body.extend(hex("05 00 00 00"));
+    let entry = entry(15, R, &body);
+    let mut keys = super::KeySerializer::new(None);
+    let error = serde_json::to_string(&keys.key(&entry)).unwrap_err();
+    let words = "a name of 2097152 bytes is too long to be held";
+    assert!(error.to_string().contains(words), "{error}");
 }

@@ -514,6 +514,35 @@ fn every_file_of_the_corpus_exports_without_error() {
     }
 }
 
+/// The library's serializer and the command write one schema, byte for byte.
+#[cfg(feature = "serde")]
+#[test]
+fn what_serde_writes_is_what_export_writes() {
+    let mut files: Vec<PathBuf> = samples(|_| true)
+        .into_iter()
+        .map(|(_, path)| path)
+        .collect();
+    if let Some(corpus) = corpus_dir() {
+        files_below(&corpus.join("valid"), ".rdb", &mut files);
+        files_below(&corpus.join("odd"), ".rdb", &mut files);
+    }
+    let spool = std::env::temp_dir();
+    let mut keys = rdbridge::json::KeySerializer::new(Some(&spool));
+    let mut compared = 0;
+    for path in &files {
+        let data = fs::read(path).expect("readable");
+        let lines = export(&["--format", "ndjson"], path).stdout;
+        let mut lines = lines.lines();
+        for entry in entries(&data) {
+            let ours = serde_json::to_string(&keys.key(&entry)).expect("it is serialised");
+            assert_eq!(Some(ours.as_str()), lines.next(), "{}", path.display());
+            compared += 1;
+        }
+        assert_eq!(lines.next(), None);
+    }
+    assert!(compared > 5000, "{compared}");
+}
+
 /// A key as text, whoever wrote it: what is no UTF-8 as replacement characters.
 fn lossy(value: &Value) -> String {
     match value {
