@@ -45,6 +45,20 @@ pub(crate) enum Verb {
     Load(Box<LoadArgs>),
 }
 
+impl Verb {
+    /// Whether scripts read the output.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Verb::Check(args) => args.common.json,
+            Verb::Info(args) => args.common.json,
+            Verb::Keys(args) => args.common.json,
+            Verb::Get(args) => args.common.json,
+            Verb::Export(args) => args.common.json,
+            Verb::Load(args) => args.common.json,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
@@ -214,9 +228,9 @@ pub(crate) struct PolicyArgs {
     /// Refuse a destination that holds any key
     #[arg(long)]
     pub(crate) require_empty: bool,
-    /// Function libraries: load them, replace those that exist, or skip them
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) functions: Functions,
+    /// Function libraries: load them, replace those that exist, or skip them [default: load; skip where keys are selected]
+    #[arg(long, value_enum)]
+    pub(crate) functions: Option<Functions>,
     /// Connections to the destination
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) connections: u16,

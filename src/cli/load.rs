@@ -49,7 +49,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             .into());
         }
     }
-    let options = options(args, run);
+    let mut options = options(args, run);
     let mut inputs = run.inputs(&args.input, "load")?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
     // What can be refused is refused now, not after an hour of reading.
@@ -62,12 +62,36 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         let survey =
             survey(&input, args, run, &mut selection).map_err(|e| e.or_input(input.name()))?;
         run.note(&format!("{}: {}", input.name(), found(&survey, run)));
+        if survey.trailing > 0 {
+            super::say(&format!(
+                "{}: {} behind the end of the dump, from offset {}, are not loaded",
+                input.name(),
+                ByteCount(survey.trailing),
+                (input.bytes().len() as u64).saturating_sub(survey.trailing)
+            ));
+        }
         surveys.push(survey);
     }
-    refuse_merging(&surveys, &options)?;
+    refuse_overlaps(args, run, &mut inputs, &surveys, &options, &mut selection)?;
 
+    let libraries: usize = surveys.iter().map(|survey| survey.functions.len()).sum();
+    if libraries > 0 && args.policy.functions.is_none() && !selection.is_all() {
+        options.functions = load::FunctionPolicy::Skip;
+        run.note("a part of the keys is selected, so function libraries are left out: --functions load takes them along");
+    }
     let mut load = Load::begin(connector.clone(), &surveys, options)?;
     say_destination(run, &connector, load.facts());
+    if libraries > 0
+        && let Some(why) = load.refuses_functions()
+    {
+        super::say(&format!(
+            "{} will not be loaded: {why}",
+            match libraries {
+                1 => "1 function library".to_owned(),
+                many => format!("{} function libraries", Grouped(many as u64)),
+            }
+        ));
+    }
     for (value_type, dialect, keys, reason) in load::refusals(&surveys, load.terms()) {
         super::say(&format!(
             "{} of type {} will be refused: {reason}",
@@ -90,6 +114,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         super::say_missing(missing);
     }
     let mut exit = match &report.stopped {
+        Some(_) if report.aborted => Exit::Findings,
         Some(error) => Exit::of_kind(error.kind()),
         None if report.is_clean() => Exit::Done,
         None => Exit::Findings,
@@ -103,11 +128,15 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     } else {
         show(&report, inputs.len(), out)
     };
+    let shown = shown.and_then(|()| out.flush());
     if let Some(error) = &report.stopped {
-        let _ = out.flush();
         super::say(&error.to_string());
     }
     // What was done was done, whether anybody reads the table or not.
+    if shown.is_err() {
+        // It must not be lost: whoever closed the output may still see this.
+        super::say(&summary(&report));
+    }
     match shown {
         Err(_) if out.is_closed() => Ok(exit),
         Err(error) => Err(error.into()),
@@ -125,7 +154,7 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
             db_map: DbMap::new(args.arrival.map_db.iter().copied()),
         },
         on_conflict: policy.on_conflict.into(),
-        functions: policy.functions.into(),
+        functions: policy.functions.unwrap_or_default().into(),
         require_empty: policy.require_empty,
         allow_eviction: policy.allow_eviction,
         trust_input: policy.trust_input,
@@ -225,35 +254,71 @@ fn refuse_newer_writes(input: &Input, survey: &Survey) -> Result<()> {
     Ok(())
 }
 
-/// Two databases that become one can hold one name twice: under `replace` the second would silently overwrite the first.
-fn refuse_merging(surveys: &[Survey], options: &Options) -> Result<()> {
-    if options.on_conflict != OnConflict::Replace {
-        return Ok(());
-    }
-    if surveys.len() > 1 {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            "several inputs may hold the same key: under --on-conflict replace one could overwrite the other",
-        )
-        .with_hint("load them one after the other, or use --on-conflict fail"));
-    }
+/// Two inputs, or two databases that become one, can hold one name: which value is left at the destination would be an
+/// accident. Under `replace` the second would silently overwrite the first.
+fn refuse_overlaps(
+    args: &LoadArgs,
+    run: &Run,
+    inputs: &mut Inputs,
+    surveys: &[Survey],
+    options: &Options,
+    selection: &mut Selection,
+) -> Result<()> {
     let mut sources: Vec<u64> = surveys.iter().flat_map(|s| s.dbs.keys().copied()).collect();
     sources.sort_unstable();
     sources.dedup();
-    let map = &options.policies.db_map;
-    for (i, a) in sources.iter().enumerate() {
-        if let Some(b) = sources[..i].iter().find(|b| map.get(**b) == map.get(*a)) {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                format!(
-                    "databases {b} and {a} both go to {}: under --on-conflict replace one could overwrite the other",
-                    map.get(*a)
-                ),
-            )
-            .with_hint("load them one after the other with --db, or use --on-conflict fail"));
-        }
+    let mut targets: Vec<u64> = sources
+        .iter()
+        .map(|db| options.policies.db_map.get(*db))
+        .collect();
+    targets.sort_unstable();
+    targets.dedup();
+    let merging = options.on_conflict == OnConflict::Replace && targets.len() < sources.len();
+    if surveys.len() < 2 && !merging {
+        return Ok(());
     }
-    Ok(())
+    let snapshot_options = plan::snapshot_options(&args.input.how);
+    let mut overlaps = load::Overlaps::new(options, merging);
+    for index in 0..inputs.len() {
+        let input = run.open(inputs, index)?;
+        let snapshot = Snapshot::with_options(input.bytes(), snapshot_options)?;
+        let mut progress = run.progress(
+            format!("compare names, {}", input.name()),
+            input.bytes().len() as u64,
+        );
+        overlaps
+            .add(&snapshot, selection, &mut |position| {
+                progress.tick(position)
+            })
+            .map_err(|error| error.or_input(input.name()))?;
+    }
+    let names: Vec<String> = inputs
+        .sources()
+        .iter()
+        .map(|source| source.name().to_owned())
+        .collect();
+    let last = std::cell::RefCell::new(Vec::new());
+    overlaps.refuse(
+        |entry| {
+            let input = run.open(inputs, entry.input)?;
+            let snapshot = Snapshot::with_options(input.bytes(), snapshot_options)?;
+            // Of longer names the beginning: those are not worth a doubt.
+            let name = snapshot
+                .key_at(entry.offset, entry.dialect)?
+                .preview(1 << 20);
+            last.replace(name.clone());
+            Ok(name)
+        },
+        |entry| {
+            let name = last.borrow();
+            format!(
+                "{} at offset {} of {}",
+                Escaped(name.get(..128).unwrap_or(&name)),
+                entry.offset,
+                names.get(entry.input).map_or("", String::as_str)
+            )
+        },
+    )
 }
 
 /// What was found in an input, in one line.
@@ -403,6 +468,17 @@ fn changed(input: &Input) -> Result<()> {
     }
 }
 
+/// The closing table in one line.
+fn summary(report: &Report) -> String {
+    let outcomes: Vec<String> = report
+        .tally
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(outcome, count)| format!("{} {}", Grouped(count), outcome.label()))
+        .collect();
+    format!("{}: {}", plural(report.entries, "key"), outcomes.join(", "))
+}
+
 fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
     let seconds = report.elapsed.as_secs_f64();
     writeln!(
@@ -423,11 +499,12 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
     if functions.found > 0 {
         writeln!(
             out,
-            "function libraries: {} found, {} loaded, {} skipped, {} repeated, {} failed",
+            "function libraries: {} found, {} loaded, {} skipped, {} repeated, {} refused, {} failed",
             functions.found,
             functions.loaded,
             functions.skipped,
             functions.repeated,
+            functions.refused,
             functions.failed.len()
         )?;
         for failure in &functions.failed {

@@ -41,6 +41,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let mut out = Out::stdout();
+    let json = cli.verb.json();
     let result = run(cli, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)
@@ -50,6 +51,9 @@ pub(crate) fn main() -> ExitCode {
         // The reader of our output has seen enough: nothing went wrong.
         Err(_) if out.is_closed() => Exit::Done.into(),
         Err(error) => {
+            if json && out.is_untouched() {
+                let _ = writeln!(out, "{}", output::failure(&error));
+            }
             // What was found so far is worth having.
             let _ = out.flush();
             say(&format!("{error:#}"));

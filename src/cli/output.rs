@@ -13,13 +13,20 @@ use super::exit::Exit;
 pub(crate) struct Out {
     writer: BufWriter<StdoutLock<'static>>,
     closed: bool,
+    written: bool,
 }
 
 impl Out {
+    /// Whether anything was written.
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.written
+    }
+
     pub(crate) fn stdout() -> Self {
         Self {
             writer: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
             closed: false,
+            written: false,
         }
     }
 
@@ -51,6 +58,7 @@ impl fmt::Debug for Out {
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.written = true;
         let result = self.writer.write(bytes);
         self.note(result)
     }
@@ -152,6 +160,33 @@ impl Json {
     pub(crate) fn end(self, out: &mut Out, exit: Exit) -> io::Result<()> {
         writeln!(out, "\n],\"exit_code\":{}}}", exit as u8)
     }
+}
+
+/// The object of a run that ended before it had anything else to say.
+pub(crate) fn failure(error: &anyhow::Error) -> serde_json::Value {
+    let exit = Exit::of(error) as u8;
+    let Some(error) = error.downcast_ref::<rdbridge::Error>() else {
+        return serde_json::json!({ "error": { "message": format!("{error:#}") }, "exit_code": exit });
+    };
+    let entry = error.entry().map(|entry| {
+        let key = rdbridge::error::Escaped(&entry.key).to_string();
+        serde_json::json!({
+            "db": entry.db,
+            "key": key.trim_matches('"'),
+            "type": entry.type_name,
+        })
+    });
+    serde_json::json!({
+        "error": {
+            "message": error.to_string(),
+            "what": error.what(),
+            "input": error.input(),
+            "offset": error.place().map(|place| place.offset),
+            "entry": entry,
+            "hint": error.hint(),
+        },
+        "exit_code": exit,
+    })
 }
 
 fn value(out: &mut Out, content: &(impl Serialize + ?Sized)) -> io::Result<()> {

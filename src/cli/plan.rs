@@ -145,6 +145,12 @@ impl Run {
             )
             .with_hint("write rediss:// for TLS"));
         }
+        if address.password.is_some() {
+            self.note(
+                "a password on the command line can be read by every user of this machine: use --password-file, \
+                 --password-command, --ask-password or RDBRIDGE_PASSWORD",
+            );
+        }
         let secret = secrets::source(
             &args.password,
             address.password.is_some(),

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use rdbridge::resp::{Secret, SecretSource};
 use rdbridge::{Error, ErrorKind, Result};
@@ -14,6 +16,9 @@ use super::args::PasswordArgs;
 
 /// A secret is never longer than this; whatever is longer is something else.
 const LONGEST: u64 = 64 * 1024;
+
+/// The longest that a password command may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Variables that may hold a password, the first one that is set counts.
 const VARIABLES: [&str; 2] = ["RDBRIDGE_PASSWORD", "REDISCLI_AUTH"];
@@ -33,8 +38,10 @@ pub(crate) fn source(
         return Ok(Some(Arc::new(move || from_file(&path).map(Some))));
     }
     if let Some(command) = &args.password_command {
-        let command = command.clone();
-        return Ok(Some(Arc::new(move || from_command(&command).map(Some))));
+        let (command, interrupted) = (command.clone(), Arc::clone(interrupted));
+        return Ok(Some(Arc::new(move || {
+            from_command(&command, PATIENCE, &interrupted).map(Some)
+        })));
     }
     if args.ask_password {
         let secret = ask(interrupted)?;
@@ -66,7 +73,7 @@ fn from_file(path: &Path) -> Result<Secret> {
     cleaned(bytes, &format!("the password file {shown}"))
 }
 
-fn from_command(command: &str) -> Result<Secret> {
+fn from_command(command: &str, limit: Duration, interrupted: &AtomicBool) -> Result<Secret> {
     let refused = |what: String| Error::new(ErrorKind::Destination, what);
     let mut child = Command::new("sh")
         .args(["-c", command])
@@ -76,25 +83,59 @@ fn from_command(command: &str) -> Result<Secret> {
         .map_err(|error| {
             refused("the password command cannot be run".to_owned()).with_source(error)
         })?;
-    let mut bytes = Vec::new();
+    // A thread reads, since what the command has started may hold the pipe when it is gone itself.
+    let (sender, receiver) = channel();
     if let Some(stdout) = child.stdout.take() {
-        stdout
-            .take(LONGEST + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| {
-                refused("the password command's output cannot be read".to_owned())
-                    .with_source(error)
-            })?;
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let read = stdout.take(LONGEST + 1).read_to_end(&mut bytes);
+            let _ = sender.send(read.map(|_| bytes));
+        });
     }
-    let status = child
-        .wait()
-        .map_err(|error| refused("the password command was lost".to_owned()).with_source(error))?;
+    let started = Instant::now();
+    let read = loop {
+        match receiver.recv_timeout(Duration::from_millis(100)) {
+            Ok(read) => break read,
+            Err(RecvTimeoutError::Disconnected) => break Ok(Vec::new()),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let stopped = interrupted.load(Ordering::Relaxed);
+        if stopped || started.elapsed() >= limit {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(match stopped {
+                true => Error::new(
+                    ErrorKind::Interrupted,
+                    "interrupted while the password command ran",
+                ),
+                false => refused(format!(
+                    "the password command gave no password within {} s and was ended",
+                    limit.as_secs()
+                )),
+            });
+        }
+    };
+    let bytes = read.map_err(|error| {
+        refused("the password command's output cannot be read".to_owned()).with_source(error)
+    })?;
+    let too_long = bytes.len() as u64 > LONGEST;
+    // What closed its output may still run.
+    let status = loop {
+        let lost = |error| refused("the password command was lost".to_owned()).with_source(error);
+        if let Some(status) = child.try_wait().map_err(lost)? {
+            break status;
+        }
+        if too_long || started.elapsed() >= limit {
+            let _ = child.kill();
+            break child.wait().map_err(lost)?;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     // Too much output was cut off above, which may have ended the command: that is said first.
-    let secret = cleaned(bytes, "the password command's output")?;
-    if !status.success() {
+    if !too_long && !status.success() {
         return Err(refused(format!("the password command ended with {status}")));
     }
-    Ok(secret)
+    cleaned(bytes, "the password command's output")
 }
 
 /// Takes off the one line end that editors and `echo` add.
@@ -248,6 +289,7 @@ mod tests {
             (file("/dev/zero"), "longer than any password"),
             (command("echo hunter2; exit 3"), "ended with exit status: 3"),
             (command("true"), "is empty"),
+            (command("exit 7"), "ended with exit status: 7"),
             (command("yes hunter2"), "longer than any password"),
         ] {
             let error = get(&args).unwrap_err();
@@ -255,5 +297,23 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(says) && !text.contains("hunter2"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_ended() {
+        let flag = AtomicBool::new(false);
+        // Its child keeps the pipe.
+        let text = "echo hunter2; sleep 60";
+        let started = Instant::now();
+        let error = from_command(text, Duration::from_millis(300), &flag).unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(20));
+        let text = error.to_string();
+        assert!(
+            text.contains("no password within") && !text.contains("hunter2"),
+            "{text}"
+        );
+        flag.store(true, Ordering::Relaxed);
+        let error = from_command("sleep 60", PATIENCE, &flag).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
     }
 }

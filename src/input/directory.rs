@@ -90,7 +90,10 @@ pub(super) fn list(dir: &Path) -> Result<Listing> {
     }
     let mut facts = Vec::new();
     if sources.is_empty() {
-        let error = named(Error::new(ErrorKind::Usage, "the directory holds no dump"));
+        let error = named(Error::new(
+            ErrorKind::Corrupt,
+            "the directory holds no dump",
+        ));
         return Err(match (aof_dir, ignored.others) {
             (Some(aof_dir), _) => error.with_hint(format!(
                 "name the directory of the append-only file: {}",

@@ -161,7 +161,7 @@ impl Read for Patient {
             if interrupted.load(Ordering::Relaxed) {
                 let error = Error::new(
                     ErrorKind::Interrupted,
-                    "interrupted while the input was read; nothing was sent",
+                    "interrupted while the input was read",
                 );
                 return Err(io::Error::other(error));
             }

@@ -289,13 +289,11 @@ impl Need {
 /// One line for before the work, where `spooled` is not 0.
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} of {} inputs go through a spool in {}: ",
-            self.spooled,
-            self.inputs,
-            shown(&self.dir)
-        )?;
+        match self.inputs {
+            1 => f.write_str("the input goes")?,
+            inputs => write!(f, "{} of {inputs} inputs go", self.spooled)?,
+        }
+        write!(f, " through a spool in {}: ", shown(&self.dir))?;
         match (self.spooled == self.unknown, self.unknown) {
             (true, _) => f.write_str("size not known")?,
             (false, 0) => write!(f, "at least {}", ByteCount(self.at_least))?,

@@ -384,7 +384,8 @@ fn readable_kind(metadata: &Metadata) -> Result<()> {
             "name a file, or `-` for standard input",
         )
     } else {
-        ("is a device", "name a file, or `-` for standard input")
+        let hint = "name a file, or `-` for standard input";
+        return Err(Error::new(ErrorKind::Corrupt, "is a device").with_hint(hint));
     };
     Err(Error::new(ErrorKind::Usage, what).with_hint(hint))
 }

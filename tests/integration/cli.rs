@@ -171,7 +171,7 @@ fn exit_4_for_a_destination_that_cannot_be_used() {
 
 #[test]
 fn exit_5_when_interrupted() {
-    // A stream that goes on and on: the first signal ends the reading, the second ends the process at once.
+    // A stream that goes on and on: the first signal ends the reading, whether more comes or not.
     for signals in [1, 2] {
         let mut child = program()
             .args(["check", "-q", "-"])
@@ -188,7 +188,7 @@ fn exit_5_when_interrupted() {
             thread::sleep(Duration::from_millis(100));
         }
         if signals == 1 {
-            // What it reads next shows it the signal.
+            // It may or may not read on.
             let _ = stdin.write_all(&vec![0; 16 << 20]);
         }
         let code = wait(&mut child);
@@ -200,7 +200,7 @@ fn exit_5_when_interrupted() {
             .read_to_string(&mut stderr)
             .expect("UTF-8");
         assert_eq!(code, 5, "{signals} signals: {stderr}");
-        assert_eq!(stderr.contains("interrupted"), signals == 1, "{stderr}");
+        assert!(stderr.contains("interrupted"), "{stderr}");
         drop(stdin);
     }
 }

@@ -271,8 +271,8 @@ fn what_is_no_file_is_refused_by_its_kind() {
             "is a socket, where a server listens; a server is a destination",
         ),
         (dir.path(""), ErrorKind::Usage, "is a directory"),
-        ("/dev/null".into(), ErrorKind::Usage, "is a device"),
-        ("/dev/zero".into(), ErrorKind::Usage, "is a device"),
+        ("/dev/null".into(), ErrorKind::Corrupt, "is a device"),
+        ("/dev/zero".into(), ErrorKind::Corrupt, "is a device"),
         ("/proc/version".into(), ErrorKind::Corrupt, "a text"),
         (
             "s3://bucket/key".into(),
@@ -500,7 +500,7 @@ fn a_directory_that_gives_nothing_says_what_is_in_it() {
     let dir = Dir::new();
     fs::create_dir(dir.path("empty")).unwrap();
     let error = not_found(&[dir.path("empty")]);
-    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(
         error
             .to_string()

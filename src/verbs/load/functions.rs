@@ -33,6 +33,8 @@ pub struct FunctionReport {
     pub skipped: u64,
     /// The same library again, from another input.
     pub repeated: u64,
+    /// Not sent, since the destination knows no functions.
+    pub refused: u64,
     /// Refused by the destination: the library's offset and the server's words.
     pub failed: Vec<FunctionFailure>,
 }

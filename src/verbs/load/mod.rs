@@ -10,6 +10,7 @@
 mod contact;
 mod eviction;
 mod functions;
+mod overlap;
 mod repeated;
 mod worker;
 
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use contact::{Peeked, first_contact, peek};
 pub use functions::{FunctionFailure, FunctionPolicy, FunctionReport};
+pub use overlap::{Overlaps, Where};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::{Outcome, Tally};
@@ -189,6 +191,8 @@ pub struct Report {
     pub elapsed: Duration,
     /// Why it ended early, if it did.
     pub stopped: Option<Error>,
+    /// It ended at a key that exists, as [`OnConflict::Abort`] says: a finding, not a fault of the destination.
+    pub aborted: bool,
 }
 
 impl Report {
@@ -205,6 +209,7 @@ impl Report {
             && self.stopped.is_none()
             && !self.tally.has_findings()
             && self.functions.failed.is_empty()
+            && self.functions.refused == 0
             && self.evicted.unwrap_or(0) == 0
     }
 }
@@ -318,6 +323,20 @@ impl Load {
     #[must_use]
     pub fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// Why no function library is sent, where the destination is known to have none.
+    #[must_use]
+    pub fn refuses_functions(&self) -> Option<String> {
+        let version = self.facts.version?;
+        let old = self.facts.product == Some(crate::target::Product::Redis)
+            && version < crate::target::Version::new(7, 0, 0);
+        (old && self.options.functions != FunctionPolicy::Skip).then(|| {
+            format!(
+                "{} knows no functions, which came with Redis 7.0",
+                self.facts.name()
+            )
+        })
     }
 
     /// Why values are to be walked before the first write ([`Load::walk`]), if they are.
@@ -540,6 +559,12 @@ impl Load {
         if let Some(connection) = connections.first_mut()
             && !survey.functions.is_empty()
         {
+            if self.refuses_functions().is_some() {
+                let libraries = survey.functions.len() as u64;
+                self.functions.found = self.functions.found.saturating_add(libraries);
+                self.functions.refused = self.functions.refused.saturating_add(libraries);
+                return Ok(connections);
+            }
             functions::load(
                 snapshot.data(),
                 &survey.functions,
@@ -567,6 +592,10 @@ impl Load {
     /// Adds up.
     #[must_use]
     pub fn finish(mut self) -> Report {
+        let aborted = self
+            .stopped
+            .as_ref()
+            .is_some_and(|error| error.what() == ABORTED);
         let acknowledged = self.options.acknowledged.load(Ordering::Relaxed);
         self.stopped = self.stopped.take().map(|error| told(error, acknowledged));
         // A server that left an interrupted run without answers is not asked another question.
@@ -603,9 +632,13 @@ impl Load {
             evicted: self.evictions_known.then_some(self.evicted),
             elapsed: self.started.elapsed(),
             stopped: self.stopped,
+            aborted,
         }
     }
 }
+
+/// Why a run ends under [`OnConflict::Abort`].
+const ABORTED: &str = "stopped at the first key that exists (--on-conflict abort)";
 
 /// How often an interrupt is looked for.
 const NAP: Duration = Duration::from_millis(50);

@@ -322,10 +322,7 @@ impl Replies<'_, '_> {
             }
             OnConflict::Abort => {
                 self.end(ticket, Outcome::Conflict, "the destination has this key");
-                Err(Error::new(
-                    ErrorKind::Destination,
-                    "stopped at the first key that exists (--on-conflict abort)",
-                ))
+                Err(Error::new(ErrorKind::Destination, super::ABORTED))
             }
         }
     }
