@@ -16,6 +16,7 @@ mod judge_verbs;
 mod mutate;
 mod packed;
 mod reference;
+mod scale;
 mod seeds;
 mod worker;
 

@@ -335,7 +335,7 @@ fn judge_payload(entry: &Entry<'_>) {
 }
 
 /// The terms of a destination that takes everything.
-static EVERYTHING: LazyLock<Terms> = LazyLock::new(|| {
+pub(crate) static EVERYTHING: LazyLock<Terms> = LazyLock::new(|| {
     let mut terms = Terms::refusing("");
     for number in 0..=u8::MAX {
         for dialect in [Dialect::Redis, Dialect::Valkey, Dialect::Dragonfly] {

@@ -157,7 +157,7 @@ impl From<Vec<u8>> for Item {
 /// A listpack: every integer in its shortest form.
 pub(crate) fn listpack(items: impl IntoIterator<Item = Item>) -> Body {
     let mut entries = Body::new();
-    let mut count = 0;
+    let mut count = 0usize;
     for item in items {
         count += 1;
         let before = entries.bytes.len();
@@ -167,7 +167,8 @@ pub(crate) fn listpack(items: impl IntoIterator<Item = Item>) -> Body {
     }
     Body::new()
         .u32(u32::try_from(entries.bytes.len()).expect("a small listpack") + 7)
-        .u16(count)
+        // More than that is not noted: the reader has to count.
+        .u16(u16::try_from(count).unwrap_or(u16::MAX))
         .join(entries)
         .byte(0xff)
 }
@@ -226,7 +227,7 @@ fn back_length(size: usize) -> Vec<u8> {
 /// A ziplist: every integer in its shortest form.
 pub(crate) fn ziplist(items: impl IntoIterator<Item = Item>) -> Body {
     let mut entries = Body::new();
-    let mut count = 0;
+    let mut count = 0usize;
     let mut previous = 0usize;
     let mut tail = 10;
     for item in items {
@@ -264,7 +265,8 @@ pub(crate) fn ziplist(items: impl IntoIterator<Item = Item>) -> Body {
     Body::new()
         .u32(u32::try_from(entries.bytes.len()).expect("a small ziplist") + 11)
         .u32(tail as u32)
-        .u16(count)
+        // More than that is not noted: the reader has to count.
+        .u16(u16::try_from(count).unwrap_or(u16::MAX))
         .join(entries)
         .byte(0xff)
 }

@@ -194,7 +194,7 @@ fn run(bytes: &[u8], thoroughly: bool, totals: &mut Totals) -> Result<(), String
 }
 
 /// The processor time of this process.
-fn process_time() -> Duration {
+pub(crate) fn process_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(now).unwrap_or_default()
 }
