@@ -280,6 +280,36 @@ fn a_connection_that_ends_at_any_byte_leaves_nothing_assumed() {
     );
 }
 
+/// Values so large that they go from where they stand in the file.
+#[test]
+fn a_connection_that_ends_within_a_large_value_leaves_nothing_assumed() {
+    let bench = Bench {
+        data: (0..KEYS)
+            .fold(Dump::redis(7).select_db(0), |dump, i| {
+                let bytes = if i % 100 == 50 { 400_000 } else { 10 };
+                dump.string_key(format!("k{i}"), format!("{i} {}", "v".repeat(bytes)))
+            })
+            .finish(Crc::Right),
+        ..Bench::new()
+    };
+    let whole = bench.load(On::Data, Fault::None, options());
+    assert_eq!(whole.loaded.expect("loads").restored(), KEYS);
+    let commands = whole.proxy.traffic.commands.load(Ordering::SeqCst);
+    let mut random = Random::new(20_261_123, "large", 0);
+    for connections in [1, 3] {
+        for _ in 0..12 {
+            let fault = Fault::CutCommands(random.below(commands as usize / 2) as u64);
+            let options = Options {
+                connections,
+                ..options()
+            };
+            let found = bench.load(On::Data, fault.clone(), options);
+            is_honest(&fault, &found);
+            assert!(found.loaded.expect("begins").report.stopped.is_some());
+        }
+    }
+}
+
 #[test]
 fn a_destination_that_falls_silent_is_left() {
     let bench = Bench::new();

@@ -5,8 +5,10 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use rdbridge::ErrorKind;
-use rdbridge::outcome::Outcome;
+use rdbridge::outcome::{Outcome, Road};
 use rdbridge::replay::{DbMap, ExpiredPolicy};
 use rdbridge::select::{Criteria, Selection};
 use rdbridge::time::Timestamp;
@@ -851,6 +853,34 @@ fn destinations_that_cannot_be_used_say_why() {
     says(&url, &["HTTP/1.1 400 Bad Request"]);
 }
 
+/// A user who may not ask for the limit meets it on the way.
+#[test]
+fn a_limit_that_is_hidden_is_met_and_told() {
+    for name in ["redis-6.2", "redis-7.0", "valkey-9.0"] {
+        let server = Server::setup(name)
+            .with("proto-max-bulk-len", ["1048576"])
+            .start();
+        server.run("ACL SETUSER u on >p ~* +@all -config");
+        let url = format!("redis://u:p@127.0.0.1:{}", server.port());
+        let data = strings("k", 100)
+            .string_key("big", noise(1, 8 << 20))
+            .string_key("behind", "x")
+            .finish(Crc::Right);
+        let loaded = load(&url, &data, options()).expect("begins");
+        let words = loaded.stopped();
+        assert!(words.contains("invalid bulk length"), "{name}: {words}");
+        assert!(words.contains("proto-max-bulk-len"), "{name}: {words}");
+        let (restored, uncertain) = (loaded.restored(), loaded.count(Outcome::Uncertain));
+        let there = dbsize(&server);
+        assert!(
+            restored <= there && there <= restored + uncertain,
+            "{name}: {:?}",
+            loaded.report
+        );
+        assert_eq!(text(&server, "big"), "-");
+    }
+}
+
 #[test]
 fn a_payload_over_the_limit_is_refused_and_the_others_go() {
     for name in [
@@ -973,4 +1003,237 @@ fn what_is_not_selected_is_counted_and_not_sent() {
     );
     let names: Vec<_> = read(&server).keys.into_keys().collect();
     assert_eq!(names, [(1, b"a".to_vec()), (2, b"a".to_vec())]);
+}
+
+// ---- sums -----------------------------------------------------------------------------------------------------------
+
+/// An entry of a random dump.
+#[derive(Debug, Clone)]
+struct Random {
+    db: u64,
+    expires: Expires,
+    value: Value,
+    /// The destination has a key of that name.
+    exists: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Expires {
+    Never,
+    Past,
+    AtTheInstant,
+    Later,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Value {
+    Text,
+    List,
+    EmptyList,
+    /// A set as a listpack, which came with 7.2: the destination is a 7.0.
+    Newer,
+}
+
+/// How a random load is run.
+#[derive(Debug, Clone)]
+struct Run {
+    on_conflict: OnConflict,
+    expired: ExpiredPolicy,
+    only_db: Option<u64>,
+    mapped: bool,
+    connections: usize,
+    commands: usize,
+}
+
+fn random_entry() -> impl Strategy<Value = Random> {
+    let expires = prop_oneof![
+        4 => Just(Expires::Never),
+        1 => Just(Expires::Past),
+        1 => Just(Expires::AtTheInstant),
+        2 => Just(Expires::Later),
+    ];
+    let value = prop_oneof![
+        4 => Just(Value::Text),
+        2 => Just(Value::List),
+        1 => Just(Value::EmptyList),
+        1 => Just(Value::Newer),
+    ];
+    (0..3u64, expires, value, prop::bool::weighted(0.2)).prop_map(|(db, expires, value, exists)| {
+        Random {
+            db,
+            expires,
+            value,
+            exists,
+        }
+    })
+}
+
+fn random_run() -> impl Strategy<Value = Run> {
+    (
+        prop_oneof![
+            Just(OnConflict::Fail),
+            Just(OnConflict::Skip),
+            Just(OnConflict::Replace)
+        ],
+        prop_oneof![
+            Just(ExpiredPolicy::Drop),
+            Just(ExpiredPolicy::Persist),
+            Just(ExpiredPolicy::Ttl(600_000))
+        ],
+        prop::option::weighted(0.3, 0..3u64),
+        any::<bool>(),
+        1..4usize,
+        1..20usize,
+    )
+        .prop_map(
+            |(on_conflict, expired, only_db, mapped, connections, commands)| Run {
+                on_conflict,
+                expired,
+                only_db,
+                mapped,
+                connections,
+                commands,
+            },
+        )
+}
+
+/// What must become of an entry.
+fn expected(entry: &Random, run: &Run) -> Outcome {
+    let is_past = matches!(entry.expires, Expires::Past | Expires::AtTheInstant);
+    if run.only_db.is_some_and(|db| db != entry.db) {
+        Outcome::NotSelected
+    } else if entry.value == Value::EmptyList {
+        Outcome::Empty
+    } else if is_past && run.expired == ExpiredPolicy::Drop {
+        Outcome::Expired
+    } else if entry.value == Value::Newer {
+        Outcome::Refused
+    } else if entry.exists && run.on_conflict == OnConflict::Fail {
+        Outcome::Conflict
+    } else if entry.exists && run.on_conflict == OnConflict::Skip {
+        Outcome::Existing
+    } else {
+        Outcome::Restored(Road::Raw)
+    }
+}
+
+fn built(entries: &[Random], instant: i64) -> Vec<u8> {
+    let mut dump = Dump::redis(11);
+    for db in 0..3 {
+        dump = dump.select_db(db);
+        for (i, entry) in entries.iter().enumerate().filter(|(_, e)| e.db == db) {
+            dump = match entry.expires {
+                Expires::Never => dump,
+                Expires::Past => dump.expire_ms(instant - 5000),
+                Expires::AtTheInstant => dump.expire_ms(instant),
+                Expires::Later => dump.expire_ms(instant + 3_600_000),
+            };
+            let name = format!("k{i}");
+            dump = match entry.value {
+                Value::Text => dump.string_key(name, format!("new {i}")),
+                Value::List => dump.key(1, name, [length(1), string("new")].concat()),
+                Value::EmptyList => dump.key(1, name, length(0)),
+                Value::Newer => dump.key(20, name, string(b"\x0a\0\0\0\x01\0\x81x\x02\xff")),
+            };
+        }
+    }
+    dump.finish(Crc::Right)
+}
+
+fn agrees_with_the_model(
+    server: &Server,
+    entries: &[Random],
+    run: &Run,
+) -> Result<(), TestCaseError> {
+    server.run("FLUSHALL");
+    let goes_to = |db| if run.mapped && db == 1 { 5 } else { db };
+    let mut client = server.connect();
+    for (i, entry) in entries.iter().enumerate().filter(|(_, e)| e.exists) {
+        redis::cmd("SELECT")
+            .arg(goes_to(entry.db))
+            .exec(&mut client)
+            .expect("SELECT");
+        redis::cmd("SET")
+            .arg(format!("k{i}"))
+            .arg("old")
+            .exec(&mut client)
+            .expect("SET");
+    }
+    let mut options = Options {
+        on_conflict: run.on_conflict,
+        connections: run.connections,
+        ..options()
+    };
+    options.policies.expired = run.expired;
+    options.window.commands = run.commands;
+    options.window.most_commands = run.commands;
+    if run.mapped {
+        options.policies.db_map = DbMap::new([(1, 5)]);
+    }
+    let instant = options.policies.now_ms;
+    let selection = || {
+        let criteria = Criteria {
+            dbs: run
+                .only_db
+                .map(|db| db.to_string().parse().expect("a number")),
+            ..Criteria::default()
+        };
+        Selection::new(criteria, Timestamp(instant), std::env::temp_dir()).expect("a selection")
+    };
+    let data = built(entries, instant);
+    let loaded = load_some(connector(&server.url()), &data, selection, options).expect("loads");
+    prop_assert_eq!(loaded.stopped(), "");
+    prop_assert_eq!(loaded.report.entries, entries.len() as u64);
+    for outcome in Outcome::ALL {
+        let count = entries
+            .iter()
+            .filter(|e| expected(e, run) == outcome)
+            .count() as u64;
+        prop_assert_eq!(
+            loaded.count(outcome),
+            count,
+            "{:?}: {:?}",
+            outcome,
+            loaded.report
+        );
+    }
+    let held = read(server);
+    for (i, entry) in entries.iter().enumerate() {
+        let id = (goes_to(entry.db), format!("k{i}").into_bytes());
+        let key = held.keys.get(&id);
+        if !matches!(expected(entry, run), Outcome::Restored(_)) {
+            let old = Meaning::Text(b"old".to_vec());
+            prop_assert_eq!(key.map(|k| &k.meaning), entry.exists.then_some(&old));
+            continue;
+        }
+        let new = match entry.value {
+            Value::Text => Meaning::Text(format!("new {i}").into_bytes()),
+            _ => Meaning::List(vec![b"new".to_vec()]),
+        };
+        prop_assert_eq!(key.map(|k| &k.meaning), Some(&new));
+        let expires = match (entry.expires, run.expired) {
+            (Expires::Never, _) => None,
+            (Expires::Later, _) => Some(instant + 3_600_000),
+            (_, ExpiredPolicy::Ttl(ms)) => Some(instant + ms),
+            _ => None,
+        };
+        prop_assert_eq!(key.and_then(|k| k.expires), expires);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_sums_are_those_of_a_simple_model() {
+    let server = Server::start("redis-7.0");
+    let mut runner = TestRunner::new(Config {
+        cases: 60,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let cases = (prop::collection::vec(random_entry(), 0..60), random_run());
+    runner
+        .run(&cases, |(entries, run)| {
+            agrees_with_the_model(&server, &entries, &run)
+        })
+        .unwrap_or_else(|e| panic!("{e}"));
 }
