@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fingerprint::{FingerprintKey, Fingerprints, Record, Sorted, Sorter};
 use crate::snapshot::{Dialect, Entry, Snapshot};
 use crate::wire::Str;
@@ -26,24 +26,16 @@ impl KeySet {
         Self {
             set: Fingerprints::new(spool_dir, &key),
             key,
-            dbs: DbChanges::default(),
+            dbs: DbChanges::new(spool_dir, DbChanges::IN_MEMORY),
         }
     }
 
     /// Adds an entry. A key whose compressed bytes lie has no name that could be compared: it is left out.
     ///
     /// # Errors
-    /// Those of the spool; `Limit` where the file changes its database over a million times.
+    /// Those of the spool.
     pub fn add(&mut self, entry: &Entry<'_>) -> Result<()> {
-        if !self.dbs.change(entry.offset, entry.db) {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!(
-                    "the file changes its database more than {} times: duplicate keys are not looked for",
-                    DbChanges::MOST
-                ),
-            ));
-        }
+        self.dbs.change(entry.offset, entry.db)?;
         let mut pieces = self.key.pieces(entry.db);
         let mut decoded = entry.key.pieces();
         loop {
@@ -67,11 +59,12 @@ impl KeySet {
         spool_dir: &Path,
     ) -> Result<Repetitions> {
         let Self { set, dbs, .. } = self;
-        let sorted = set.finish()?;
-        let mut again = Sorter::new(spool_dir, Fingerprints::IN_MEMORY);
+        let (sorted, dbs) = (set.finish()?, dbs.finish()?);
+        // Beside the fingerprints, which may fill most of what a run may have.
+        let mut again = Sorter::new(spool_dir, Fingerprints::IN_MEMORY / 4);
         sorted.duplicates(
             |a, b| {
-                Ok(dbs.db_at(a) == dbs.db_at(b)
+                Ok(dbs.at(a) == dbs.at(b)
                     && equal(snapshot.key_at(a, dialect)?, snapshot.key_at(b, dialect)?)?)
             },
             |first, other| {
@@ -103,7 +96,7 @@ pub struct Repetition {
 #[derive(Debug)]
 pub struct Repetitions {
     records: Sorted,
-    dbs: DbChanges,
+    dbs: Databases,
 }
 
 impl Repetitions {
@@ -122,7 +115,7 @@ impl Repetitions {
     /// Every repetition, in file order.
     pub fn iter(&self) -> impl Iterator<Item = Repetition> + '_ {
         self.records.iter().map(|record| Repetition {
-            db: self.dbs.db_at(record.order),
+            db: self.dbs.at(record.order),
             first: record.payload,
             offset: record.order,
         })
@@ -169,34 +162,48 @@ fn equal(a: Str<'_>, b: Str<'_>) -> Result<bool> {
     }
 }
 
-/// Which database an offset belongs to: the places where it changes. Bounded, since only changes are noted.
-#[derive(Debug, Default)]
+/// Which database an offset belongs to: the places where it changes, on disk where they are many.
+#[derive(Debug)]
 struct DbChanges {
-    changes: Vec<(u64, u64)>,
+    changes: Sorter,
+    last: Option<u64>,
 }
 
 impl DbChanges {
-    /// The most changes that are noted: 16 MB. A file with more of them is no server's work.
-    const MOST: usize = 1 << 20;
+    /// How many changes are kept in memory (1 MB). A server's dump has one for each database.
+    const IN_MEMORY: usize = 1 << 16;
 
-    /// From `offset` on, keys belong to `db`. `false` where that cannot be noted any more.
-    fn change(&mut self, offset: u64, db: u64) -> bool {
-        if self.changes.last().is_some_and(|(_, last)| *last == db) {
-            return true;
+    fn new(spool_dir: &Path, in_memory: usize) -> Self {
+        Self {
+            changes: Sorter::new(spool_dir, in_memory),
+            last: None,
         }
-        if self.changes.len() >= Self::MOST {
-            return false;
-        }
-        self.changes.push((offset, db));
-        true
     }
 
-    fn db_at(&self, offset: u64) -> u64 {
-        let behind = self.changes.partition_point(|(from, _)| *from <= offset);
-        behind
-            .checked_sub(1)
-            .and_then(|at| self.changes.get(at))
-            .map_or(0, |(_, db)| *db)
+    /// From `offset` on, keys belong to `db`.
+    fn change(&mut self, offset: u64, db: u64) -> Result<()> {
+        if self.last == Some(db) {
+            return Ok(());
+        }
+        self.last = Some(db);
+        self.changes.push(Record {
+            order: offset,
+            payload: db,
+        })
+    }
+
+    fn finish(self) -> Result<Databases> {
+        Ok(Databases(self.changes.finish()?))
+    }
+}
+
+/// All changes of the database.
+#[derive(Debug)]
+struct Databases(Sorted);
+
+impl Databases {
+    fn at(&self, offset: u64) -> u64 {
+        self.0.last_up_to(offset).map_or(0, |change| change.payload)
     }
 }
 
@@ -242,13 +249,16 @@ mod tests {
 
     #[test]
     fn databases_by_offset() {
-        let mut map = DbChanges::default();
-        for (offset, db) in [(20, 0), (30, 0), (50, 7), (90, 0)] {
-            assert!(map.change(offset, db));
-        }
-        assert_eq!(map.changes.len(), 3);
-        for (offset, db) in [(10, 0), (20, 0), (49, 0), (50, 7), (89, 7), (1000, 0)] {
-            assert_eq!(map.db_at(offset), db, "{offset}");
+        for in_memory in [1, 2, 100] {
+            let mut changes = DbChanges::new(&std::env::temp_dir(), in_memory);
+            for (offset, db) in [(20, 0), (30, 0), (50, 7), (90, 0)] {
+                changes.change(offset, db).unwrap();
+            }
+            assert_eq!(changes.changes.len(), 3);
+            let dbs = changes.finish().unwrap();
+            for (offset, db) in [(10, 0), (20, 0), (49, 0), (50, 7), (89, 7), (1000, 0)] {
+                assert_eq!(dbs.at(offset), db, "{offset}");
+            }
         }
     }
 }

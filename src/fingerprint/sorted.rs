@@ -192,6 +192,37 @@ impl Sorted {
         }
     }
 
+    /// The last pair whose order is not above `order`. Takes a search in each run.
+    #[must_use]
+    pub fn last_up_to(&self, order: u64) -> Option<Record> {
+        match &self.storage {
+            Storage::Memory(records) => {
+                let behind = records.partition_point(|record| record.order <= order);
+                behind
+                    .checked_sub(1)
+                    .and_then(|at| records.get(at))
+                    .copied()
+            }
+            Storage::Runs { bytes, run_ends } => {
+                let (records, _) = bytes.as_chunks();
+                let mut begin = 0;
+                let runs = run_ends.iter().map(|end| {
+                    let end = usize::try_from(*end).unwrap_or(usize::MAX);
+                    let run = records.get(begin..end).unwrap_or_default();
+                    begin = end;
+                    run
+                });
+                runs.filter_map(|run: &[[u8; Record::BYTES]]| {
+                    let behind =
+                        run.partition_point(|bytes| Record::from_bytes(*bytes).order <= order);
+                    run.get(behind.checked_sub(1)?)
+                })
+                .map(|bytes| Record::from_bytes(*bytes))
+                .max()
+            }
+        }
+    }
+
     /// How many pairs there are.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -306,6 +337,10 @@ mod tests {
             prop_assert_eq!(sorted.len(), pairs.len() as u64);
             prop_assert_eq!(&sorted.iter().collect::<Vec<_>>(), &model);
             prop_assert_eq!(&sorted.iter().collect::<Vec<_>>(), &model, "a second time");
+            for order in 0..52 {
+                let last = model.iter().rfind(|record| record.order <= order);
+                prop_assert_eq!(sorted.last_up_to(order), last.copied());
+            }
         }
     }
 

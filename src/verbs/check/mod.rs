@@ -286,14 +286,8 @@ fn scan<'data>(
         match record {
             Record::Entry(entry) => {
                 structure.entry(&entry);
-                if let Some(set) = &mut keys
-                    && let Err(error) = set.add(&entry)
-                {
-                    if error.kind() != ErrorKind::Limit {
-                        return Err(error);
-                    }
-                    keys = None;
-                    structure.cannot_search_duplicates();
+                if let Some(set) = &mut keys {
+                    set.add(&entry)?;
                 }
                 let selected = match selection.admits(&entry, &mut scratch) {
                     Ok(selected) => selected,

@@ -172,14 +172,6 @@ impl Structure {
         }
     }
 
-    /// Databases change more often than can be noted.
-    #[cold]
-    pub(super) fn cannot_search_duplicates(&mut self) {
-        self.warn_here("duplicates-not-searched", || {
-            "the databases change too often to look for duplicate keys".to_owned()
-        });
-    }
-
     /// Any record but an entry.
     ///
     /// # Errors

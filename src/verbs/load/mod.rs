@@ -508,7 +508,8 @@ impl Load {
         }
         let counted = match repetitions {
             Some(Ok(found)) if !found.is_empty() => {
-                repeated::reclassify(&found, &shared, snapshot, selection, &mut tally)
+                let spool_dir = &self.options.spool_dir;
+                repeated::reclassify(&found, &shared, snapshot, selection, &mut tally, spool_dir)
             }
             Some(Err(error)) => Err(error),
             _ => Ok(()),

@@ -6,20 +6,20 @@
 //! entries are duplicates, whichever came first: under `fail` and `skip` they were answered `BUSYKEY`, under `replace` they
 //! were overwritten.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use super::worker::Shared;
 use super::{KeyEvent, OnConflict};
 use crate::duplicates::{KeySet, Repetitions};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::fingerprint::{Record as Pair, Sorted, Sorter};
 use crate::outcome::{Outcome, Road, Tally};
 use crate::replay::{Decision, decide};
 use crate::select::Selection;
-use crate::snapshot::{Record, Snapshot};
+use crate::snapshot::{Entry, Record, Snapshot};
 
-/// Repetitions whose offsets are held in memory at most.
-const MOST: u64 = 1 << 18;
+/// Pairs of offsets that are sorted in memory (1 MB each time); more of them go through a spool.
+const IN_MEMORY: usize = 1 << 16;
 
 /// Looks through the whole dump.
 pub(super) fn find(snapshot: &Snapshot<'_>, spool_dir: &Path) -> Result<Repetitions> {
@@ -34,58 +34,65 @@ pub(super) fn find(snapshot: &Snapshot<'_>, spool_dir: &Path) -> Result<Repetiti
 }
 
 /// Counts entries as duplicates that were counted as what their replies said.
+///
+/// # Errors
+/// Those of the spool and of the selection; `Corrupt` where `snapshot` is not what the entries came from.
 pub(super) fn reclassify(
     repetitions: &Repetitions,
     shared: &Shared<'_>,
     snapshot: &Snapshot<'_>,
     selection: &mut Selection,
     tally: &mut Tally,
+    spool_dir: &Path,
 ) -> Result<()> {
-    if repetitions.len() > MOST {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            format!(
-                "{} entries repeat a key of the input: no server loads such a file",
-                repetitions.len()
-            ),
-        )
-        .with_hint("see `rdbridge check --duplicates`"));
-    }
-    let first_of: HashMap<u64, u64> = repetitions
-        .iter()
-        .flat_map(|again| [(again.first, again.first), (again.offset, again.first)])
-        .collect();
     let counted_as = match shared.on_conflict {
         OnConflict::Fail | OnConflict::Abort => Outcome::Conflict,
         OnConflict::Skip => Outcome::Existing,
         OnConflict::Replace => Outcome::Restored(Road::Raw),
     };
-    let mut sent: HashMap<u64, u64> = HashMap::new();
-    let mut records = snapshot.unverified_records();
+    // All entries of keys that stand more than once, in file order, each with the first of its key.
+    let mut concerned = Sorter::new(spool_dir, IN_MEMORY);
+    for again in repetitions.iter() {
+        for order in [again.first, again.offset] {
+            concerned.push(Pair {
+                order,
+                payload: again.first,
+            })?;
+        }
+    }
+    // Those of them that were sent, by the first of their key, then in file order.
+    let mut sent = Sorter::new(spool_dir, IN_MEMORY);
     let mut scratch = Vec::new();
-    while let Some(record) = records.next_record()? {
-        let Record::Entry(entry) = record else {
-            continue;
-        };
-        let Some(first) = first_of.get(&entry.offset) else {
-            continue;
-        };
-        let goes = selection.admits(&entry, &mut scratch)?
+    each(snapshot, &concerned.finish()?, |entry, first| {
+        let goes = selection.admits(entry, &mut scratch)?
             && matches!(
-                decide(&entry, shared.terms, shared.policies),
+                decide(entry, shared.terms, shared.policies),
                 Decision::Send(_)
             );
-        if !goes {
-            continue;
+        if goes {
+            sent.push(Pair {
+                order: first,
+                payload: entry.offset,
+            })?;
         }
-        let before = sent.entry(*first).or_default();
-        *before = before.saturating_add(1);
-        if *before == 1 {
-            continue;
+        Ok(())
+    })?;
+    // All but one of each key, in file order again.
+    let mut duplicates = Sorter::new(spool_dir, IN_MEMORY);
+    let mut before = None;
+    for pair in &sent.finish()? {
+        if before == Some(pair.order) {
+            duplicates.push(Pair {
+                order: pair.payload,
+                payload: pair.order,
+            })?;
         }
+        before = Some(pair.order);
+    }
+    each(snapshot, &duplicates.finish()?, |entry, first| {
         // A run that ended early may not have come so far.
         if tally.get(counted_as) == 0 {
-            continue;
+            return Ok(());
         }
         tally.reclassify(counted_as, Outcome::Duplicate);
         let key = entry.key.preview(4096);
@@ -98,6 +105,29 @@ pub(super) fn reclassify(
             outcome: Outcome::Duplicate,
             reason: &format!("the same key stands at offset {first} of the input; one of the two values is at the destination"),
         });
+        Ok(())
+    })
+}
+
+/// Calls `found` for the entries whose offsets are in `pairs`, once each, with the payload.
+fn each(
+    snapshot: &Snapshot<'_>,
+    pairs: &Sorted,
+    mut found: impl FnMut(&Entry<'_>, u64) -> Result<()>,
+) -> Result<()> {
+    let mut pairs = pairs.iter();
+    let mut next = pairs.next();
+    let mut records = snapshot.unverified_records();
+    while let Some(pair) = next {
+        match records.next_record()? {
+            Some(Record::Entry(entry)) if entry.offset == pair.order => {
+                found(&entry, pair.payload)?;
+                // A first entry stands there once for each that repeats it.
+                next = pairs.find(|behind| behind.order != pair.order);
+            }
+            Some(_) => {}
+            None => return Ok(()),
+        }
     }
     Ok(())
 }
