@@ -548,15 +548,15 @@ impl Connection {
             Err(_) => String::new(),
         };
         let name = self.name.clone();
-        self.fail(
-            End::Lost,
-            Error::new(
-                ErrorKind::Destination,
-                format!(
-                    "{name}: the destination refused a command before it was sent whole: {words}"
-                ),
-            ),
-        )
+        let mut error = Error::new(
+            ErrorKind::Destination,
+            format!("{name}: the destination refused a command before it was sent whole: {words}"),
+        );
+        if words.contains("invalid bulk length") {
+            error = error
+                .with_hint("raise proto-max-bulk-len there, or leave the key out with --max-size");
+        }
+        self.fail(End::Lost, error)
     }
 
     #[cold]
