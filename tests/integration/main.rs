@@ -9,6 +9,9 @@ static ALLOCATOR: support::alloc::Counting = support::alloc::Counting;
 // Whatever bytes a file has: no panic, no hang, little memory.
 mod hostile;
 
+// Own memory is flat.
+mod memory;
+
 // Arrows point down only.
 mod layering;
 
