@@ -79,25 +79,27 @@ impl Case {
     }
 
     fn run(&self, spool_dir: &Path) -> measure::Run {
-        let stdin = match &self.stdin {
-            None => Stdio::null(),
-            // By `cat`, for a redirected file could be mapped.
-            Some(path) => {
-                let cat = Command::new("cat")
-                    .arg(path)
-                    .stdout(Stdio::piped())
-                    .spawn()
-                    .expect("cat runs");
-                Stdio::from(cat.stdout.expect("a pipe"))
-            }
-        };
+        // By `cat`, for a redirected file could be mapped.
+        let mut cat = self.stdin.as_ref().map(|path| {
+            Command::new("cat")
+                .arg(path)
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("cat runs")
+        });
+        let pipe = cat.as_mut().and_then(|cat| cat.stdout.take());
+        let stdin = pipe.map_or_else(Stdio::null, Stdio::from);
         let spool_dir = spool_dir.to_str().expect("a path in UTF-8");
         let args =
             self.args
                 .iter()
                 .map(String::as_str)
                 .chain(["--quiet", "--spool-dir", spool_dir]);
-        measure::run(PROGRAM, args, Some(self.budget()), stdin)
+        let run = measure::run(PROGRAM, args, Some(self.budget()), stdin);
+        if let Some(mut cat) = cat {
+            cat.wait().expect("cat ends");
+        }
+        run
     }
 }
 
