@@ -12,6 +12,7 @@ pub struct Producer {
     /// `redis`, `valkey`, `keydb` or `dragonfly`.
     pub product: &'static str,
     /// The version of that product.
+    #[serde(serialize_with = "as_shown")]
     pub version: Option<String>,
     /// 32 or 64.
     pub bits: Option<u64>,
@@ -106,6 +107,17 @@ impl Producer {
             None => format!("{} of an unknown version", self.product),
         }
     }
+}
+
+/// What stands in the file is anybody's words: JSON that is shown on a terminal must not disturb it either.
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn as_shown<S: serde::Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = text.as_ref().map(|text| {
+        let quoted = Escaped(text.as_bytes()).to_string();
+        let inner = quoted.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+        inner.unwrap_or(&quoted).to_owned()
+    });
+    serde::Serialize::serialize(&shown, serializer)
 }
 
 #[cfg(test)]
