@@ -13,9 +13,11 @@
 mod judge;
 mod judge_value;
 mod judge_verbs;
+mod kept;
 mod mutate;
 mod packed;
 mod reference;
+mod replies;
 mod scale;
 mod seeds;
 mod worker;

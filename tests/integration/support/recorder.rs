@@ -97,7 +97,7 @@ fn list(parts: &[Vec<u8>]) -> Vec<u8> {
     [format!("*{}\r\n", parts.len()).into_bytes(), parts.concat()].concat()
 }
 
-fn answer(
+pub(crate) fn answer(
     words: &[Vec<u8>],
     persona: Persona,
     db: &mut u64,
