@@ -400,6 +400,12 @@ pub(crate) struct SelectArgs {
     /// Values of at most so many bytes in the file
     #[arg(long, value_name = "BYTES")]
     max_size: Option<ByteCount>,
+    /// Values of at least so many elements (a string has one, a module's value none)
+    #[arg(long, value_name = "N")]
+    min_elements: Option<u64>,
+    /// Values of at most so many elements
+    #[arg(long, value_name = "N")]
+    max_elements: Option<u64>,
     /// Keys with an expiry (any), without (none), or that expire from A until before B: ..0 is past, 1h..7d, 2026-11-22..
     #[arg(long, value_name = "any|none|A..B", allow_hyphen_values = true)]
     with_ttl: Option<TtlFilter>,
@@ -436,6 +442,8 @@ impl SelectArgs {
             exclude_types: self.exclude_type.clone(),
             min_size: self.min_size.map(|size| size.0),
             max_size: self.max_size.map(|size| size.0),
+            min_elements: self.min_elements,
+            max_elements: self.max_elements,
             ttl: self.with_ttl,
             slots: together(&self.slot),
             exclude_slots: together(&self.exclude_slot),

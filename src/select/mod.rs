@@ -1,4 +1,5 @@
-//! Which entries a run is about: one predicate, shared by every verb, on entries that are not decoded.
+//! Which entries a run is about: one predicate, shared by every verb, on entries that are not decoded (of their values at most
+//! counts and headers are read).
 //!
 //! Conditions of different kinds must all hold; of several patterns for a key, one must. What is excluded is never admitted.
 //! Keys are bytes; a size is that of the value's bytes in the file; times are judged at the run's one instant.
@@ -26,6 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::{Entry, Kind, ModuleId, ValueType};
 use crate::spool::Spool;
 use crate::time::Timestamp;
+use crate::value::{Decoder, Lenient};
 use crate::wire::{Cursor, Str, length};
 
 /// What was asked for. The default asks for everything.
@@ -47,6 +49,10 @@ pub struct Criteria {
     pub min_size: Option<u64>,
     /// Values of at most so many bytes in the file.
     pub max_size: Option<u64>,
+    /// Values of at least so many elements, as [`Decoder::count`] counts them. Modules' values have none.
+    pub min_elements: Option<u64>,
+    /// Values of at most so many elements.
+    pub max_elements: Option<u64>,
     /// Only keys with such an expiry.
     pub ttl: Option<TtlFilter>,
     /// Only keys of these cluster slots.
@@ -130,6 +136,8 @@ pub struct Selection {
     /// Nothing is asked at all.
     all: bool,
     spool_dir: PathBuf,
+    /// What counts elements, from the first time on that it is asked to.
+    counter: Option<Box<Decoder<Lenient>>>,
 }
 
 impl Selection {
@@ -167,6 +175,8 @@ impl Selection {
             && criteria.exclude_types.is_empty()
             && criteria.min_size.is_none()
             && criteria.max_size.is_none()
+            && criteria.min_elements.is_none()
+            && criteria.max_elements.is_none()
             && criteria.ttl.is_none();
         Ok(Self {
             criteria,
@@ -175,6 +185,7 @@ impl Selection {
             asks_name,
             all,
             spool_dir,
+            counter: None,
         })
     }
 
@@ -188,6 +199,7 @@ impl Selection {
             asks_name: false,
             all: true,
             spool_dir: PathBuf::new(),
+            counter: None,
         }
     }
 
@@ -215,8 +227,8 @@ impl Selection {
     /// Whether `entry` is asked for. `scratch` is overwritten where its name has to be decoded.
     ///
     /// # Errors
-    /// `Corrupt` where a condition asks for a name whose compressed bytes lie: the entry's own fault, the next one can still
-    /// be judged. `Limit` and `Io` where a spool was needed.
+    /// `Corrupt` where a condition asks for a name whose compressed bytes lie, or for the elements of a value whose head
+    /// cannot be read: the entry's own fault, the next one can still be judged. `Limit` and `Io` where a spool was needed.
     #[inline]
     pub fn admits(&mut self, entry: &Entry<'_>, scratch: &mut Vec<u8>) -> Result<bool> {
         if self.all {
@@ -237,9 +249,10 @@ impl Selection {
         if !self.admits_db(entry.db) || !self.admits_unnamed(entry) {
             return Ok(false);
         }
-        if !self.asks_name {
-            return Ok(true);
-        }
+        Ok((!self.asks_name || self.admits_key(entry, scratch)?) && self.admits_elements(entry)?)
+    }
+
+    fn admits_key(&mut self, entry: &Entry<'_>, scratch: &mut Vec<u8>) -> Result<bool> {
         let with_key = |error: Error| error.or_entry(|| entry.context());
         match entry.key {
             // A name of many megabytes that was compressed: flat memory needs a place outside of it.
@@ -256,6 +269,23 @@ impl Selection {
                 self.admits_name(name)
             }
         }
+    }
+
+    /// The conditions on the number of elements.
+    fn admits_elements(&mut self, entry: &Entry<'_>) -> Result<bool> {
+        let (min, max) = (self.criteria.min_elements, self.criteria.max_elements);
+        if min.is_none() && max.is_none() {
+            return Ok(true);
+        }
+        if entry.value_type == ValueType::MODULE_2 {
+            return Ok(false);
+        }
+        let spool_dir = &self.spool_dir;
+        let count = self
+            .counter
+            .get_or_insert_with(|| Box::new(Decoder::with_findings(Some(spool_dir), Lenient)))
+            .count(entry)?;
+        Ok(min.is_none_or(|min| min <= count) && max.is_none_or(|max| count <= max))
     }
 
     /// The conditions that need no name.
@@ -367,6 +397,37 @@ mod tests {
         );
         // The next one is judged as ever.
         assert!(admits(&mut by_name, &entry(Str::Raw(b"ab"), 0, b"")));
+    }
+
+    #[test]
+    fn elements_are_counted_by_heads() {
+        let string = entry(Str::Raw(b"s"), 0, b"\x03abc");
+        let list = entry(Str::Raw(b"l"), 1, b"\x03\x01a\x01b\x01c");
+        let module = entry(Str::Raw(b"m"), 7, b"\x05\x02\x07\x00");
+        let broken = entry(Str::Raw(b"b"), 16, b"\x01a");
+        for (min, max, of_string, of_list) in [
+            (Some(1), None, true, true),
+            (Some(2), None, false, true),
+            (None, Some(2), true, false),
+            (Some(3), Some(3), false, true),
+            (Some(4), Some(u64::MAX), false, false),
+            (None, Some(0), false, false),
+        ] {
+            let mut selection = selection(|c| (c.min_elements, c.max_elements) = (min, max));
+            assert!(!selection.is_all());
+            let answers = (
+                admits(&mut selection, &string),
+                admits(&mut selection, &list),
+            );
+            assert_eq!(answers, (of_string, of_list), "{min:?} {max:?}");
+            assert!(
+                !admits(&mut selection, &module),
+                "what modules write is no element"
+            );
+            let error = selection.admits(&broken, &mut Vec::new()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert!(error.entry().is_some(), "{error}");
+        }
     }
 
     #[test]

@@ -434,6 +434,7 @@ struct Key {
     name: Vec<u8>,
     kind: &'static str,
     size: u64,
+    elements: usize,
     expire_s: Option<i64>,
 }
 
@@ -470,7 +471,12 @@ fn model() -> (Vec<u8>, Vec<Key>) {
                 1 => (
                     1,
                     "list",
-                    [dump::length(1), dump::string(vec![b'y'; i * 100])].concat(),
+                    [
+                        dump::length(1 + i as u64),
+                        dump::string(vec![b'y'; i * 100]),
+                        dump::string("y").repeat(i),
+                    ]
+                    .concat(),
                 ),
                 _ => (11, "set", dump::string(b"\x02\0\0\0\x01\0\0\0\x05\0")),
             };
@@ -479,6 +485,7 @@ fn model() -> (Vec<u8>, Vec<Key>) {
                 name: name.to_vec(),
                 kind,
                 size: body.len() as u64,
+                elements: if kind == "list" { 1 + i } else { 1 },
                 expire_s,
             });
             dump = dump.key(rdb_type, name, body);
@@ -565,6 +572,11 @@ fn selection_flags_agree_with_a_simple_model() {
         (
             vec!["--min-size", "11", "--max-size", "21"],
             Box::new(|k| (11..=21).contains(&k.size)),
+        ),
+        (vec!["--min-elements", "2"], Box::new(|k| k.elements >= 2)),
+        (
+            vec!["--min-elements", "3", "--max-elements", "6", "--db", "0"],
+            Box::new(|k| k.db == 0 && (3..=6).contains(&k.elements)),
         ),
         (
             vec!["--with-ttl", "any"],
