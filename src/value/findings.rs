@@ -177,26 +177,28 @@ impl Rule {
     pub fn servers(self) -> Option<&'static str> {
         match self {
             Rule::DuplicateInSmallHash => Some(
-                "redis 6.0 to 8.0 and valkey 8.1 keep both pairs of a small hash, valkey 9.1 refuses the key",
+                "redis up to 8.10 and valkey up to 9.0 keep both pairs of a small hash, valkey 9.1 refuses the key",
             ),
             Rule::ZsetOrder => {
                 Some("every server takes it and then answers ranges in the wrong order")
             }
-            Rule::EmptyNode => Some("redis from 7.0 and valkey skip the node"),
-            Rule::FieldExpiryOrder => {
-                Some("redis from 7.4 takes it, but expires its fields too late")
-            }
+            Rule::EmptyNode => Some(
+                "redis from 6.2 and valkey skip the node, redis 3.2 to 6.0 keep it, empty as it is",
+            ),
+            Rule::FieldExpiryOrder => Some(
+                "redis 8.0 to 8.10 take it, and fields that stand behind one that expires later stay when their time is over",
+            ),
             Rule::StreamLength => Some(
-                "redis from 8.8 and valkey 9.1 refuse the key, older servers trust the wrong length",
+                "redis 8.10 and valkey 9.1 refuse the key, redis up to 8.6 and valkey up to 9.0 trust the wrong length",
             ),
             Rule::StreamLastId => {
                 Some("every server takes it and may then give out IDs below existing ones")
             }
-            Rule::StreamEntriesAdded | Rule::StreamEntriesRead => {
-                Some("redis from 8.8 refuses the key, older servers answer a wrong lag")
-            }
+            Rule::StreamEntriesAdded | Rule::StreamEntriesRead => Some(
+                "redis 8.10 refuses the key, redis up to 8.6 and valkey up to 9.1 take it and answer wrong numbers",
+            ),
             Rule::PendingOrphan => Some(
-                "valkey 9.1 refuses the key, redis up to 8.0 and valkey 8.1 take it and can crash later",
+                "valkey 9.1 refuses the key, redis up to 8.6 and valkey up to 9.0 take it and die when the entry is acknowledged",
             ),
             _ => None,
         }

@@ -34,6 +34,9 @@ mod cli;
 // Whether a file is whole.
 mod check;
 
+// What warnings say of servers, measured.
+mod warnings;
+
 // What is in a file.
 mod info;
 

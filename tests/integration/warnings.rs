@@ -71,7 +71,7 @@ fn cases() -> Vec<Case> {
             ask: &[&["LRANGE", "k", "0", "-1"], &["DEBUG", "OBJECT", "k"]],
             answers: |server| match server {
                 "redis-3.2" | "redis-5.0" | "redis-6.0" => "[a] ql_nodes:2",
-                "redis-6.2" => "[a] ql_nodes:1",
+                "redis-6.2" | "redis-7.0" => "[a] ql_nodes:1",
                 // A list this small is no quicklist there.
                 _ => "[a] encoding:listpack",
             },
