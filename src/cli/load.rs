@@ -13,7 +13,9 @@ use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
 use rdbridge::target::Facts;
 use rdbridge::units::ByteCount;
-use rdbridge::verbs::load::{self, KeyEvent, Load, OnConflict, Options, Report, Watcher};
+use rdbridge::verbs::load::{
+    self, KeyEvent, Load, OnConflict, Options, PauseEvent, Report, Watcher,
+};
 use rdbridge::verbs::tail_words;
 use rdbridge::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -389,6 +391,24 @@ impl Watcher for Teller {
             event.outcome.label(),
         ));
     }
+
+    fn pause(&self, event: &PauseEvent<'_>) {
+        self.lines.say(&format!(
+            "{}; trying again in {:.1} s (try {}, for {:.0} s more)",
+            event.reason.what(),
+            event.wait.as_secs_f64(),
+            Grouped(event.attempt.into()),
+            event.left.as_secs_f64()
+        ));
+    }
+
+    fn restarted(&self, entries: u64) {
+        self.lines.say(&format!(
+            "the destination failed over or was started again: {} that it may have lost {} looked up again",
+            plural(entries, "key"),
+            if entries == 1 { "is" } else { "are" }
+        ));
+    }
 }
 
 fn replay(
@@ -404,53 +424,60 @@ fn replay(
         .iter()
         .map(|s| s.name().to_owned())
         .collect();
-    for (index, survey) in surveys.iter().enumerate() {
-        if load.is_stopped() {
-            load.leave_out(survey);
-            continue;
-        }
-        let opened = run.open(inputs, index).and_then(|input| {
-            let snapshot_options = plan::snapshot_options(&args.input.how);
-            // The checksum was verified by the survey.
-            Snapshot::with_options(input.bytes(), snapshot_options)?;
-            Ok(input)
-        });
-        let input: Arc<Input> = match opened {
-            Ok(input) => input,
-            Err(error) => {
-                load.stop(error);
-                load.leave_out(survey);
+    loop {
+        for (index, survey) in surveys.iter().enumerate() {
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            if load.is_stopped() || load.is_done_with(number) {
                 continue;
             }
-        };
-        let bytes = input.bytes();
-        let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
-        let mut progress = run.progress(format!("load {}", input.name()), bytes.len() as u64);
+            let opened = run.open(inputs, index).and_then(|input| {
+                let snapshot_options = plan::snapshot_options(&args.input.how);
+                // The checksum was verified by the survey.
+                Snapshot::with_options(input.bytes(), snapshot_options)?;
+                Ok(input)
+            });
+            let input: Arc<Input> = match opened {
+                Ok(input) => input,
+                Err(error) => {
+                    load.stop(error);
+                    continue;
+                }
+            };
+            let bytes = input.bytes();
+            let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+            let mut progress = run.progress(format!("load {}", input.name()), bytes.len() as u64);
+            let teller = Teller {
+                lines: progress.lines(),
+                names: names.clone(),
+            };
+            load.replay(
+                number,
+                &snapshot,
+                survey,
+                selection,
+                &teller,
+                &mut |position| {
+                    changed(&input)?;
+                    progress.tick(position)
+                },
+            )?;
+            drop(progress);
+            if let Err(error) = changed(&input) {
+                load.stop(error);
+            }
+            if let Some(fact) = input.replaced() {
+                run.note(&format!("{}: {fact}", input.name()));
+            }
+        }
+        let mut progress = run.progress("waiting for the destination", 0);
         let teller = Teller {
             lines: progress.lines(),
             names: names.clone(),
         };
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
-        load.replay(
-            number,
-            &snapshot,
-            survey,
-            selection,
-            &teller,
-            &mut |position| {
-                changed(&input)?;
-                progress.tick(position)
-            },
-        )?;
-        drop(progress);
-        if let Err(error) = changed(&input) {
-            load.stop(error);
-        }
-        if let Some(fact) = input.replaced() {
-            run.note(&format!("{}: {fact}", input.name()));
+        if !load.again(&teller, &mut |position| progress.tick(position)) {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// A file that was written to while we read it: what was sent is suspect.

@@ -64,6 +64,8 @@ pub struct Counted {
     pub skipped: u64,
     /// The same library again.
     pub repeated: u64,
+    /// Not sent, since the destination knows none.
+    pub refused: u64,
     /// Offset and words of each that the destination refused.
     pub failed: Vec<(u64, String)>,
 }

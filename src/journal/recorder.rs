@@ -9,7 +9,7 @@ use super::ledger::{Ledger, Miss};
 use super::ranges::Ranges;
 use super::record::{Counted, Phase, Progress, Record};
 use crate::error::Result;
-use crate::outcome::Tally;
+use crate::outcome::{Outcome, Tally};
 use crate::time::Timestamp;
 
 /// What of the acknowledged the destination keeps if it fails over or starts again.
@@ -112,6 +112,36 @@ impl Recorder {
             inner.record.acknowledged.finished.clone(),
             inner.doubtful.clone(),
         )
+    }
+
+    /// How many entries are finished.
+    #[must_use]
+    pub fn finished_total(&self) -> u64 {
+        self.inner().record.acknowledged.finished.total()
+    }
+
+    /// Keys that were restored and that the destination keeps for sure.
+    #[must_use]
+    pub fn settled_keys(&self) -> u64 {
+        let inner = self.inner();
+        inner
+            .record
+            .settled
+            .outcomes
+            .iter()
+            .filter(|(outcome, _)| matches!(outcome, Outcome::Restored(_)))
+            .fold(0, |sum, (_, count)| sum.saturating_add(count))
+    }
+
+    /// The outcomes of what is finished.
+    #[must_use]
+    pub fn outcomes(&self) -> Tally {
+        self.inner().record.acknowledged.outcomes
+    }
+
+    /// The same entries, counted better.
+    pub fn set_outcomes(&self, outcomes: Tally) {
+        self.inner().record.acknowledged.outcomes = outcomes;
     }
 
     /// Nothing at or behind this position may be sent before [`Recorder::reserve`] moved it.

@@ -3,12 +3,17 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::worker::Stop;
+use super::standing::Standing;
+use super::stop::Stop;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Cover, Recorder};
 use crate::resp::{Arg, Connection, Connector};
 
 /// How often the counter is read.
 const EVERY: Duration = Duration::from_millis(100);
+
+/// How often it is asked what the destination keeps, and the journal is written.
+const SETTLE_EVERY: Duration = Duration::from_secs(2);
 
 /// How often the end of the run is looked for.
 const NAP: Duration = Duration::from_millis(20);
@@ -23,6 +28,16 @@ pub(super) fn evicted_keys(connection: &mut Connection) -> Result<Option<u64>> {
     }))
 }
 
+fn open<'c>(
+    connector: &Connector,
+    connection: &'c mut Option<Connection>,
+) -> Result<&'c mut Connection> {
+    Ok(match connection {
+        Some(open) => open,
+        None => connection.insert(connector.connect()?),
+    })
+}
+
 /// What a watch over the counter found.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -32,39 +47,68 @@ pub(super) struct Watch {
     pub(super) blind: AtomicBool,
 }
 
+/// What a watch needs to know.
+pub(super) struct Run<'run> {
+    pub(super) connector: &'run Connector,
+    /// The counter before the first write; `None` where it is hidden.
+    pub(super) before: Option<u64>,
+    pub(super) allowed: bool,
+    pub(super) lookback: Duration,
+    pub(super) recorder: &'run Recorder,
+    pub(super) stop: &'run Stop,
+    pub(super) done: &'run AtomicBool,
+}
+
 impl Watch {
-    /// Watches until `done`. Where keys were evicted and that is not `allowed`, the run stops.
-    pub(super) fn run(
-        &self,
-        connector: &Connector,
-        before: u64,
-        allowed: bool,
-        stop: &Stop,
-        done: &AtomicBool,
-    ) {
+    /// Watches until the pass is done: stops it where keys are evicted and that is not allowed, and asks now and then what
+    /// the destination keeps for sure, which goes into the journal.
+    pub(super) fn run(&self, run: &Run<'_>) {
         let mut connection = None;
-        let mut last = Instant::now();
-        while !done.load(Ordering::Acquire) {
+        let (mut counted, mut settled) = (Instant::now(), Instant::now());
+        let mut silent = false;
+        while !run.done.load(Ordering::Acquire) {
             std::thread::sleep(NAP);
-            if last.elapsed() < EVERY {
+            if settled.elapsed() >= SETTLE_EVERY {
+                settled = Instant::now();
+                self.settle(run, &mut connection, &mut silent);
+            }
+            let Some(before) = run.before.filter(|_| !silent) else {
+                continue;
+            };
+            if counted.elapsed() < EVERY {
                 continue;
             }
-            last = Instant::now();
+            counted = Instant::now();
             // Not before: where the destination allows few connections, those that write come first.
-            let opened = match connection.take() {
-                Some(opened) => Ok(opened),
-                None => connector.connect(),
-            };
-            let counted = opened.and_then(|opened| evicted_keys(connection.insert(opened)));
-            match counted {
-                Ok(Some(now)) => self.judge(now, before, allowed, stop),
+            let found = open(run.connector, &mut connection).and_then(evicted_keys);
+            match found {
+                Ok(Some(now)) => self.judge(now, before, run.allowed, run.stop),
                 Ok(None) => self.blind.store(true, Ordering::Relaxed),
                 Err(_) => {
                     // The count at the end still tells, only later.
                     self.blind.store(true, Ordering::Relaxed);
-                    return;
+                    silent = true;
                 }
             }
+        }
+    }
+
+    fn settle(&self, run: &Run<'_>, connection: &mut Option<Connection>, silent: &mut bool) {
+        // First what is acknowledged, then how far the destination is: so it covers all of that.
+        let acknowledged = run.recorder.acknowledged();
+        let cover = match *silent {
+            true => Cover::Unknown,
+            false => match open(run.connector, connection).and_then(Standing::ask) {
+                Ok(Some(standing)) => standing.cover(run.lookback),
+                Ok(None) => Cover::After(run.lookback),
+                Err(_) => {
+                    *silent = true;
+                    Cover::Unknown
+                }
+            },
+        };
+        if let Err(error) = run.recorder.settle(acknowledged, cover) {
+            run.stop.set(error);
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::journal::Counted;
 use crate::replay::library_source;
 use crate::resp::{Arg, Connection, Reply};
 use crate::snapshot::Function;
@@ -37,6 +38,45 @@ pub struct FunctionReport {
     pub refused: u64,
     /// Refused by the destination: the library's offset and the server's words.
     pub failed: Vec<FunctionFailure>,
+}
+
+impl FunctionReport {
+    /// The same for a journal, where the libraries of so many inputs were sent.
+    pub(super) fn counted(&self, inputs: u32) -> Counted {
+        Counted {
+            inputs,
+            found: self.found,
+            loaded: self.loaded,
+            skipped: self.skipped,
+            repeated: self.repeated,
+            refused: self.refused,
+            failed: self
+                .failed
+                .iter()
+                .map(|failure| (failure.offset, failure.reason.clone()))
+                .collect(),
+        }
+    }
+}
+
+impl From<&Counted> for FunctionReport {
+    fn from(counted: &Counted) -> Self {
+        Self {
+            found: counted.found,
+            loaded: counted.loaded,
+            skipped: counted.skipped,
+            repeated: counted.repeated,
+            refused: counted.refused,
+            failed: counted
+                .failed
+                .iter()
+                .map(|(offset, reason)| FunctionFailure {
+                    offset: *offset,
+                    reason: reason.clone(),
+                })
+                .collect(),
+        }
+    }
 }
 
 /// A library that the destination does not hold.

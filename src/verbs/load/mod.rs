@@ -4,39 +4,54 @@
 //! 1. [`survey`] reads a whole dump, its checksum included, before anything is sent.
 //! 2. [`Load::begin`] asks the destination what it is and what it takes, with probes that store nothing, and refuses what
 //!    cannot end well.
-//! 3. [`Load::replay`] sends function libraries, then keys. Every reply is tied to its entry.
-//! 4. [`Load::finish`] adds up: the outcomes must be as many as the entries that were read.
+//! 3. [`Load::replay`] is one *pass* over an input: it sends function libraries, then keys that have no outcome yet. Every
+//!    reply is tied to its entry. What may be at the destination already is looked up there before it is sent.
+//! 4. [`Load::again`] waits and connects again where a pass ended for a while: then the passes follow once more. A process
+//!    that was killed and started again does the same, from its journal.
+//! 5. [`Load::finish`] adds up: the outcomes must be as many as the entries that were read.
 
+mod again;
 mod contact;
+mod doubtful;
 mod eviction;
 mod functions;
 mod overlap;
+mod pass;
 mod repeated;
+mod standing;
+mod stop;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+pub use again::PauseEvent;
 pub use contact::{Peeked, first_contact, peek};
 pub use functions::{FunctionFailure, FunctionPolicy, FunctionReport};
 pub use overlap::{Overlaps, Where};
+pub use stop::Why;
+
+use again::Trouble;
+use stop::Ended;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{
+    Counted, JournalFile, Ledger, Phase, Progress, Ranges, Record as JournalRecord, Recorder,
+};
+use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Tally};
 use crate::payload::payload_type;
 use crate::replay::{Policies, Terms};
-use crate::resp::{Connection, Connector, WindowOptions};
+use crate::resp::{Connector, WindowOptions};
 use crate::select::Selection;
-use crate::snapshot::{Entry, ModuleId, Record, Snapshot, ValueType};
+use crate::snapshot::{ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::{Acceptance, Assumed, Facts, Probed, probe};
 use crate::value::Decoder;
-use crate::verbs::{Position, Ticker, Watch};
-use worker::{Shared, Stop};
+use crate::verbs::{Ticker, Watch};
 
 /// What to do with keys that the destination has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,6 +97,13 @@ pub struct Options {
     pub assume: Option<Assumed>,
     /// Keys that the destination has answered for so far: for whoever must say so at any instant.
     pub acknowledged: Arc<AtomicU64>,
+    /// How long a destination that is gone, busy or failing over is tried again without a key getting through. Zero: not at
+    /// all.
+    pub retry_for: Duration,
+    /// How long a destination without memory, or with a disk that it cannot write to, is waited for.
+    pub wait_for: Duration,
+    /// Where nobody can say what a failover would lose: so much is taken to be lost.
+    pub failover_lookback: Duration,
 }
 
 impl Default for Options {
@@ -100,6 +122,9 @@ impl Default for Options {
             window: WindowOptions::default(),
             assume: None,
             acknowledged: Arc::default(),
+            retry_for: Duration::ZERO,
+            wait_for: Duration::ZERO,
+            failover_lookback: Duration::from_secs(60),
         }
     }
 }
@@ -127,6 +152,12 @@ pub struct KeyEvent<'a> {
 pub trait Watcher: Sync {
     /// An entry ended in an outcome that is listed.
     fn key(&self, event: &KeyEvent<'_>);
+
+    /// The destination cannot be written to now; it will be tried again.
+    fn pause(&self, _event: &PauseEvent<'_>) {}
+
+    /// The destination failed over or started again: so many acknowledged entries are looked up again.
+    fn restarted(&self, _entries: u64) {}
 }
 
 /// Reads a whole dump, checksum included: what is not sound is not loaded.
@@ -165,15 +196,46 @@ pub struct Load {
     terms: Terms,
     /// Why values are walked before they are sent, if they are.
     walk: Option<&'static str>,
-    tally: Tally,
+    recorder: Recorder,
+    /// Entries of each input.
+    entries: Vec<u64>,
+    /// Databases that are needed at the destination.
+    dbs: Vec<u64>,
+    /// The name of a key, for asking what we may do with keys.
+    sample: Option<Vec<u8>>,
+    /// Some selected keys have an expiry.
+    expiring: bool,
+    abilities: Option<Abilities>,
     functions: FunctionReport,
+    /// The libraries of so many inputs were sent.
+    functions_sent: u32,
+    /// The input whose libraries were begun last.
+    functions_tried: Option<u32>,
     seen_functions: HashSet<u64>,
-    entries: u64,
+    /// An earlier run worked on it.
+    goes_on: bool,
     evicted_before: Option<u64>,
     evicted: u64,
+    /// Keys evicted in earlier runs.
+    evicted_earlier: u64,
     evictions_known: bool,
     started: Instant,
+    /// Why the last pass ended, where another one may follow.
+    interrupted: Option<Ended>,
+    trouble: Option<Trouble>,
+    pauses: u64,
     stopped: Option<Error>,
+}
+
+/// Where a load is recorded.
+#[derive(Debug)]
+pub struct Journal {
+    /// What was known of it so far; of a new one, what it is.
+    pub record: JournalRecord,
+    /// The file, if any.
+    pub file: Option<JournalFile>,
+    /// The list of keys that did not arrive, if any.
+    pub ledger: Option<Ledger>,
 }
 
 /// What became of a load.
@@ -187,8 +249,16 @@ pub struct Report {
     pub functions: FunctionReport,
     /// Keys that the destination evicted during the load; `None` where it hides that.
     pub evicted: Option<u64>,
-    /// From the first question to the last reply.
+    /// From the first question to the last reply of this run.
     pub elapsed: Duration,
+    /// The same of all runs that worked on it.
+    pub all_runs: Duration,
+    /// Runs that worked on it, this one among them.
+    pub runs: u32,
+    /// How often it had to wait for the destination.
+    pub pauses: u64,
+    /// Its journal.
+    pub journal: Option<PathBuf>,
     /// Why it ended early, if it did.
     pub stopped: Option<Error>,
     /// It ended at a key that exists, as [`OnConflict::Abort`] says: a finding, not a fault of the destination.
@@ -295,14 +365,29 @@ impl Load {
             probed,
             terms,
             walk,
-            tally: Tally::default(),
+            recorder: Recorder::new(unrecorded(surveys), None, None),
+            entries: surveys.iter().map(|survey| survey.entries).collect(),
+            dbs,
+            sample: surveys
+                .iter()
+                .flat_map(|survey| &survey.samples)
+                .next()
+                .map(|(_, key)| key.clone()),
+            expiring: surveys.iter().any(|survey| survey.with_expiry > 0),
+            abilities: None,
             functions: FunctionReport::default(),
+            functions_sent: 0,
+            functions_tried: None,
             seen_functions: HashSet::new(),
-            entries: 0,
+            goes_on: false,
             evicted_before,
             evicted: 0,
+            evicted_earlier: 0,
             evictions_known: evicted_before.is_some(),
             started,
+            interrupted: None,
+            trouble: None,
+            pauses: 0,
             stopped: None,
         })
     }
@@ -386,203 +471,65 @@ impl Load {
         )))
     }
 
+    /// Records the load in a journal, and goes on where it stands: before the first [`Load::replay`].
+    ///
+    /// # Errors
+    /// The journal cannot be written; `Destination` where this is not the destination that the journal tells of.
+    pub fn record_in(&mut self, journal: Journal, watcher: &dyn Watcher) -> Result<()> {
+        let mut record = journal.record;
+        record.entries.clone_from(&self.entries);
+        let goes_on = record.runs > 1;
+        let same = !goes_on || record.run_id == self.facts.run_id;
+        record.product = self.facts.name();
+        record.run_id.clone_from(&self.facts.run_id);
+        self.functions = FunctionReport::from(&record.functions);
+        self.functions_sent = record.functions.inputs;
+        self.goes_on = goes_on;
+        self.evicted_earlier = record.evicted;
+        if !goes_on {
+            record.keys_before = self.facts.total_keys();
+        }
+        self.recorder = Recorder::new(record, journal.file, journal.ledger);
+        if !same {
+            watcher.restarted(self.recorder.forget_unsettled()?);
+        }
+        self.missing_keys(&self.facts)?;
+        if !self.recorder.standing().1.is_empty() {
+            let mut connection = self.connector.connect()?;
+            self.ask_abilities(&mut connection)?;
+        }
+        Ok(())
+    }
+
+    /// How far it is: what is finished, and what is doubtful.
+    #[must_use]
+    pub fn standing(&self) -> (Ranges, Ranges) {
+        self.recorder.standing()
+    }
+
     /// Whether the run has ended early; what follows is only counted.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.is_some()
     }
 
-    /// Sends one dump that was surveyed before: its function libraries, then its keys. What happens to each entry is counted;
-    /// what ends the run early is kept for the report.
-    ///
-    /// # Errors
-    /// None but a selection that cannot be asked; everything else is in the report.
-    pub fn replay(
-        &mut self,
-        input: u32,
-        snapshot: &Snapshot<'_>,
-        survey: &Survey,
-        selection: &mut Selection,
-        watcher: &dyn Watcher,
-        watch: &mut Watch<'_>,
-    ) -> Result<()> {
-        let connections = match self.stopped {
-            Some(_) => Vec::new(),
-            None => self.open_all(snapshot, survey).unwrap_or_else(|error| {
-                self.stopped = Some(error);
-                Vec::new()
-            }),
-        };
-        let stop = Stop::default();
-        if let Some(error) = self.stopped.take() {
-            stop.set(error);
-        }
-        let far = Far::default();
-        let evictions = eviction::Watch::default();
-        let done = AtomicBool::new(false);
-        let shared = Shared {
-            data: snapshot.data(),
-            input,
-            terms: &self.terms,
-            policies: &self.options.policies,
-            on_conflict: self.options.on_conflict,
-            watcher,
-            stop: &stop,
-            acknowledged: &self.options.acknowledged,
-            far: &far,
-            walk: self.walk.is_some(),
-            spool_dir: Some(self.options.spool_dir.as_path()),
-        };
-        let (mut tally, mut entries, mut repetitions) = (Tally::default(), 0, None);
-        std::thread::scope(|scope| {
-            if let Some(before) = self.evicted_before
-                && !stop.is_set()
-            {
-                let allowed = self.options.allow_eviction;
-                let (watch, connector, stop, done) = (&evictions, &self.connector, &stop, &done);
-                scope.spawn(move || watch.run(connector, before, allowed, stop, done));
-            }
-            // Under `replace` a second entry of a key is answered like the first. Under the other policies it cannot be, so
-            // where no key existed, none stands twice, and the search can wait for the first one that did.
-            let options = &self.options;
-            let beside = options
-                .policies
-                .replace
-                .then(|| scope.spawn(move || repeated::find(snapshot, &options.spool_dir)));
-            let mut senders = Vec::new();
-            let mut workers = Vec::new();
-            for connection in connections {
-                let (sender, receiver) = sync_channel(BATCHES);
-                senders.push(sender);
-                let (shared, window) = (&shared, self.options.window);
-                workers
-                    .push(scope.spawn(move || worker::run(shared, connection, window, &receiver)));
-            }
-            // A server or an input that is silent keeps the other threads from looking.
-            if let Some(interrupted) = &self.connector.options.interrupted {
-                let (stop, done) = (&stop, &done);
-                scope.spawn(move || {
-                    while !done.load(Ordering::Acquire) && !stop.is_set() {
-                        if interrupted.load(Ordering::Relaxed) {
-                            stop.set(interrupt());
-                        }
-                        std::thread::sleep(NAP);
-                    }
-                });
-            }
-            let mut feeder = Feeder {
-                senders,
-                next: 0,
-                batch: Vec::with_capacity(BATCH),
-                unsent: 0,
-                far: &far,
-            };
-            entries = feed(
-                snapshot,
-                selection,
-                &mut feeder,
-                &mut tally,
-                &stop,
-                &mut |read| watch(far.position(read)),
-            );
-            tally.add_many(Outcome::NotReached, feeder.close());
-            for worker in workers {
-                match worker.join() {
-                    Ok(counted) => tally.merge(&counted),
-                    Err(_) => stop.set(Error::new(
-                        ErrorKind::Destination,
-                        "a connection's thread ended unexpectedly",
-                    )),
-                }
-            }
-            done.store(true, Ordering::Release);
-            repetitions = beside.map(|thread| thread.join().unwrap_or_else(|_| Err(lost_thread())));
-        });
-        if repetitions.is_none()
-            && tally
-                .get(Outcome::Conflict)
-                .saturating_add(tally.get(Outcome::Existing))
-                > 0
-        {
-            repetitions = Some(repeated::find(snapshot, &self.options.spool_dir));
-        }
-        let counted = match repetitions {
-            Some(Ok(found)) if !found.is_empty() => {
-                let spool_dir = &self.options.spool_dir;
-                repeated::reclassify(&found, &shared, snapshot, selection, &mut tally, spool_dir)
-            }
-            Some(Err(error)) => Err(error),
-            _ => Ok(()),
-        };
-        if let Err(error) = counted {
-            stop.set(error);
-        }
-        self.tally.merge(&tally);
-        self.entries = self.entries.saturating_add(entries);
-        self.evictions_known &=
-            !evictions.blind.load(Ordering::Relaxed) || self.evicted_before.is_none();
-        self.evicted = self.evicted.max(evictions.grown.load(Ordering::Relaxed));
-        self.stopped = stop.take();
-        if self.stopped.is_some() {
-            // The survey's scan counted them; this one ended early.
-            let rest = survey.entries.saturating_sub(entries);
-            self.tally.add_many(Outcome::NotReached, rest);
-            self.entries = self.entries.saturating_add(rest);
-        }
-        if self.stopped.is_none() && entries != survey.entries {
-            self.stopped = Some(Error::new(
-                ErrorKind::Corrupt,
-                format!(
-                    "the input held {} entries when it was checked, and {entries} when it was sent: it changed",
-                    survey.entries
-                ),
-            ));
-        }
-        Ok(())
+    /// Whether all entries of an input have their outcomes.
+    #[must_use]
+    pub fn is_done_with(&self, input: u32) -> bool {
+        let range = self.positions(input);
+        let finished = self.recorder.standing().0;
+        let mut rest = Ranges::of(range);
+        rest.remove_all(&finished);
+        rest.is_empty()
     }
 
-    /// Opens all connections, so that a server that takes fewer says so before the first write; then the functions go.
-    fn open_all(&mut self, snapshot: &Snapshot<'_>, survey: &Survey) -> Result<Vec<Connection>> {
-        let wanted = self.options.connections.max(1);
-        let mut connections = Vec::with_capacity(wanted);
-        for opened in 1..=wanted {
-            let connected = self.connector.connect().and_then(|mut connection| {
-                connection.prove()?;
-                Ok(connection)
-            });
-            connections.push(connected.map_err(|error| match (opened, error.hint()) {
-                (2.., None) => error.with_hint(format!(
-                    "it was connection {opened} of {wanted}: use fewer --connections"
-                )),
-                _ => error,
-            })?);
-        }
-        if let Some(connection) = connections.first_mut()
-            && !survey.functions.is_empty()
-        {
-            if self.refuses_functions().is_some() {
-                let libraries = survey.functions.len() as u64;
-                self.functions.found = self.functions.found.saturating_add(libraries);
-                self.functions.refused = self.functions.refused.saturating_add(libraries);
-                return Ok(connections);
-            }
-            functions::load(
-                snapshot.data(),
-                &survey.functions,
-                self.options.functions,
-                self.options.on_conflict == OnConflict::Skip,
-                connection,
-                &mut self.seen_functions,
-                &mut self.functions,
-            )?;
-        }
-        Ok(connections)
-    }
-
-    /// Counts the entries of an input that is not sent any more, since the run has ended early.
-    pub fn leave_out(&mut self, survey: &Survey) {
-        self.entries = self.entries.saturating_add(survey.entries);
-        self.tally.add_many(Outcome::NotReached, survey.entries);
+    /// The positions of an input's entries.
+    fn positions(&self, input: u32) -> std::ops::Range<u64> {
+        let input = usize::try_from(input).unwrap_or(usize::MAX);
+        let before = self.entries.iter().take(input);
+        let base = before.fold(0u64, |sum, entries| sum.saturating_add(*entries));
+        let entries = self.entries.get(input).copied().unwrap_or(0);
+        base..base.saturating_add(entries)
     }
 
     /// Ends the run for a reason that comes from outside: an interrupt, an input that changed.
@@ -590,17 +537,21 @@ impl Load {
         self.stopped.get_or_insert(error);
     }
 
-    /// Adds up.
+    /// Adds up, and writes the last word into the journal.
     #[must_use]
     pub fn finish(mut self) -> Report {
+        if let Some(Ended { error, .. }) = self.interrupted.take() {
+            self.stopped.get_or_insert(error);
+        }
         let aborted = self
             .stopped
             .as_ref()
             .is_some_and(|error| error.what() == ABORTED);
-        let acknowledged = self.options.acknowledged.load(Ordering::Relaxed);
+        let (finished, doubtful) = self.recorder.standing();
+        let acknowledged = finished.total();
         self.stopped = self.stopped.take().map(|error| told(error, acknowledged));
         // A server that left an interrupted run without answers is not asked another question.
-        let silent = self.tally.get(Outcome::Uncertain) > 0
+        let silent = !doubtful.is_empty()
             && self
                 .stopped
                 .as_ref()
@@ -626,12 +577,39 @@ impl Load {
                 self.stopped.get_or_insert(error);
             }
         }
+        self.evicted = self.evicted.saturating_add(self.evicted_earlier);
+        self.recorder
+            .destination(self.facts.name(), self.facts.run_id.clone(), self.evicted);
+        let phase = match &self.stopped {
+            Some(_) => Phase::Stopped,
+            None => Phase::Done,
+        };
+        let words = self.stopped.as_ref().map(ToString::to_string);
+        let journal = self.recorder.path().map(std::path::Path::to_owned);
+        let record = match self.recorder.end(phase, words) {
+            Ok(record) => record,
+            Err(error) => {
+                self.stopped.get_or_insert(error);
+                self.recorder.record()
+            }
+        };
+        let entries = record.total();
+        let mut tally = record.acknowledged.outcomes;
+        if self.stopped.is_some() {
+            let uncertain = record.uncertain().total();
+            tally.add_many(Outcome::Uncertain, uncertain);
+            tally.add_many(Outcome::NotReached, entries.saturating_sub(tally.total()));
+        }
         Report {
-            entries: self.entries,
-            tally: self.tally,
+            entries,
+            tally,
             functions: self.functions,
             evicted: self.evictions_known.then_some(self.evicted),
             elapsed: self.started.elapsed(),
+            all_runs: Duration::from_millis(record.elapsed_ms),
+            runs: record.runs,
+            pauses: self.pauses,
+            journal,
             stopped: self.stopped,
             aborted,
         }
@@ -640,14 +618,6 @@ impl Load {
 
 /// Why a run ends under [`OnConflict::Abort`].
 const ABORTED: &str = "stopped at the first key that exists (--on-conflict abort)";
-
-/// How often an interrupt is looked for.
-const NAP: Duration = Duration::from_millis(50);
-
-#[cold]
-fn interrupt() -> Error {
-    Error::new(ErrorKind::Interrupted, "interrupted")
-}
 
 /// The reason of an early end, with what was done and how to go on.
 #[cold]
@@ -671,138 +641,29 @@ fn told(error: Error, acknowledged: u64) -> Error {
     }
 }
 
-/// How far the entries of one input have come: what is shown as progress.
-#[derive(Debug, Default)]
-struct Far {
-    /// Entries that have their outcome.
-    settled: AtomicU64,
-    /// Entries handed to a connection.
-    handed: AtomicU64,
-    /// Where the last entry begins that was answered.
-    offset: AtomicU64,
-}
-
-impl Far {
-    /// An entry has its outcome.
-    fn settle(&self, offset: u64) {
-        self.settled.fetch_add(1, Ordering::Relaxed);
-        self.offset.store(offset, Ordering::Relaxed);
-    }
-
-    /// What to show where the reader is at `read`: entries under way are not done.
-    fn position(&self, read: Position) -> Position {
-        let settled = self.settled.load(Ordering::Relaxed);
-        let under_way = self.handed.load(Ordering::Relaxed).saturating_sub(settled);
-        Position {
-            offset: match under_way {
-                0 => read.offset,
-                _ => self.offset.load(Ordering::Relaxed).min(read.offset),
-            },
-            entries: read.entries.saturating_sub(under_way),
-        }
-    }
-}
-
-#[cold]
-fn lost_thread() -> Error {
-    Error::new(
-        ErrorKind::Limit,
-        "the search for duplicate keys ended unexpectedly",
-    )
-}
-
-/// Entries in one batch to a connection.
-const BATCH: usize = 128;
-
-/// Batches that may wait for a connection.
-const BATCHES: usize = 4;
-
-/// Hands batches to connections in turn.
-struct Feeder<'run, 'data> {
-    senders: Vec<SyncSender<Vec<Entry<'data>>>>,
-    next: usize,
-    batch: Vec<Entry<'data>>,
-    /// Entries that no connection took.
-    unsent: u64,
-    far: &'run Far,
-}
-
-impl<'data> Feeder<'_, 'data> {
-    fn push(&mut self, entry: Entry<'data>) {
-        self.batch.push(entry);
-        if self.batch.len() >= BATCH {
-            self.flush();
-        }
-    }
-
-    /// Gives the batch to whoever has room first; where nobody has, waits for the next in turn.
-    fn flush(&mut self) {
-        let mut batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
-        let count = batch.len() as u64;
-        let connections = self.senders.len();
-        self.far.handed.fetch_add(count, Ordering::Relaxed);
-        for _ in 0..connections {
-            self.next = (self.next + 1) % connections.max(1);
-            let Some(sender) = self.senders.get(self.next) else {
-                continue;
-            };
-            match sender.try_send(batch) {
-                Ok(()) => return,
-                Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => batch = back,
-            }
-        }
-        match self.senders.get(self.next).map(|sender| sender.send(batch)) {
-            Some(Ok(())) => {}
-            _ => self.unsent += count,
-        }
-    }
-
-    fn close(mut self) -> u64 {
-        if !self.batch.is_empty() {
-            self.flush();
-        }
-        self.unsent
-    }
-}
-
-/// Reads the dump a second time and hands out what the selection admits, until the run stops. Gives the number of entries
-/// read.
-fn feed<'data>(
-    snapshot: &Snapshot<'data>,
-    selection: &mut Selection,
-    feeder: &mut Feeder<'_, 'data>,
-    tally: &mut Tally,
-    stop: &Stop,
-    watch: &mut Watch<'_>,
-) -> u64 {
-    // The checksum was verified by the survey.
-    let mut records = snapshot.unverified_records();
-    let (mut entries, mut ticker, mut scratch) = (0u64, Ticker::default(), Vec::new());
-    loop {
-        let entry = match records.next_record() {
-            Ok(Some(Record::Entry(entry))) => entry,
-            Ok(Some(_)) => continue,
-            Ok(None) => return entries,
-            Err(error) => {
-                stop.set(error);
-                return entries;
-            }
-        };
-        entries += 1;
-        match selection.admits(&entry, &mut scratch) {
-            Ok(true) => feeder.push(entry),
-            Ok(false) => tally.add(Outcome::NotSelected),
-            Err(error) => {
-                tally.add(Outcome::NotReached);
-                stop.set(error);
-            }
-        }
-        if let Err(error) = ticker.tick(watch, entry.end(), entries) {
-            stop.set(error);
-        }
-        if stop.is_set() {
-            return entries;
-        }
+/// The record of a load that no journal is kept of.
+fn unrecorded(surveys: &[Survey]) -> JournalRecord {
+    JournalRecord {
+        phase: Phase::Running,
+        stopped: None,
+        written: String::new(),
+        runs: 1,
+        elapsed_ms: 0,
+        destination: String::new(),
+        product: String::new(),
+        run_id: None,
+        keys_before: None,
+        inputs: Vec::new(),
+        entries: surveys.iter().map(|survey| survey.entries).collect(),
+        options: BTreeMap::new(),
+        instant_ms: 0,
+        functions: Counted::default(),
+        ledger: None,
+        evicted: 0,
+        sent: 0,
+        uncertain: None,
+        acknowledged: Progress::default(),
+        settled: Progress::default(),
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn find(snapshot: &Snapshot<'_>, spool_dir: &Path) -> Result<Repetiti
 /// Those of the spool and of the selection; `Corrupt` where `snapshot` is not what the entries came from.
 pub(super) fn reclassify(
     repetitions: &Repetitions,
-    shared: &Shared<'_>,
+    shared: &Shared<'_, '_>,
     snapshot: &Snapshot<'_>,
     selection: &mut Selection,
     tally: &mut Tally,

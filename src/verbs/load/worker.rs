@@ -1,65 +1,61 @@
 //! One connection of a load: entries come in batches, become commands, and end in outcomes as their replies come.
+//!
+//! What is known of an entry goes to the recorder when a mark has proven that the reply was its own; until then it is
+//! *pending* here. Where the connection fails, what is pending or under way is doubtful, and what was not begun is simply not
+//! finished: the next pass sends it.
 
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Far, KeyEvent, OnConflict, Watcher};
+use super::pass::Far;
+use super::stop::{Stop, Why};
+use super::{KeyEvent, OnConflict, Watcher, doubtful};
 use crate::error::{Error, ErrorKind, Escaped, Result};
+use crate::journal::{Miss, Ranges, Recorder};
+use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Road, Tally};
 use crate::replay::{self, Decision, Policies, Terms};
-use crate::resp::{Answer, Connection, End, Pipeline, Sink, WindowOptions};
-use crate::snapshot::Entry;
+use crate::resp::{Answer, End, Pipeline, Sink};
+use crate::snapshot::{Dialect, Entry, Snapshot, ValueType};
 use crate::target::{Asked, Reaction, Situation, react};
 use crate::value::Decoder;
 use crate::wire::{Cursor, Str};
 
-/// What all connections of a run share.
-pub(super) struct Shared<'run> {
-    pub(super) data: &'run [u8],
+/// What all connections of a pass share.
+pub(super) struct Shared<'run, 'data> {
+    pub(super) snapshot: &'run Snapshot<'data>,
     pub(super) input: u32,
+    pub(super) input_name: &'run str,
+    /// The position of the input's first entry.
+    pub(super) base: u64,
     pub(super) terms: &'run Terms,
     pub(super) policies: &'run Policies,
     pub(super) on_conflict: OnConflict,
     pub(super) watcher: &'run dyn Watcher,
     pub(super) stop: &'run Stop,
-    /// Of all inputs.
+    pub(super) recorder: &'run Recorder,
+    /// Answers of all inputs.
     pub(super) acknowledged: &'run AtomicU64,
     pub(super) far: &'run Far,
     /// Values are walked, and damaged ones refused, before they are sent.
     pub(super) walk: bool,
-    pub(super) spool_dir: Option<&'run Path>,
+    pub(super) spool_dir: &'run Path,
+    /// What may be asked about doubtful entries, where there are any.
+    pub(super) abilities: Option<&'run Abilities>,
 }
 
-/// Ends a run from any thread, with the first reason given.
-#[derive(Debug, Default)]
-pub(super) struct Stop {
-    flag: AtomicBool,
-    reason: Mutex<Option<Error>>,
-}
-
-impl Stop {
-    pub(super) fn set(&self, error: Error) {
-        if let Ok(mut reason) = self.reason.lock() {
-            reason.get_or_insert(error);
-        }
-        self.flag.store(true, Ordering::Release);
-    }
-
-    pub(super) fn is_set(&self) -> bool {
-        self.flag.load(Ordering::Acquire)
-    }
-
-    pub(super) fn take(&self) -> Option<Error> {
-        self.reason.lock().ok().and_then(|mut reason| reason.take())
-    }
+/// Entries for a connection.
+pub(super) struct Batch<'data> {
+    pub(super) entries: Vec<Entry<'data>>,
+    /// They may be at the destination already, from an earlier pass: it is asked before anything is sent.
+    pub(super) doubtful: bool,
 }
 
 /// What is remembered of a command under way: enough to name its key again, not more.
 #[derive(Debug, Clone, Copy)]
-struct Ticket {
+pub(super) struct Ticket {
     ordinal: u64,
     offset: u64,
     /// Where the type byte stands; the key's string is behind it.
@@ -67,70 +63,103 @@ struct Ticket {
     /// `i64::MAX` where it never expires.
     expire_at_ms: i64,
     db: u64,
+    /// Bytes of its value in the file.
+    bytes: u64,
+    dialect: Dialect,
+}
+
+impl Ticket {
+    pub(super) fn of(entry: &Entry<'_>) -> Self {
+        Self {
+            ordinal: entry.ordinal,
+            offset: entry.offset,
+            type_offset: entry.type_offset,
+            expire_at_ms: entry.expire_at_ms.unwrap_or(i64::MAX),
+            db: entry.db,
+            bytes: entry.value.len() as u64,
+            dialect: entry.dialect,
+        }
+    }
 }
 
 /// Failures in words that are not known, in a row, after which it is no longer about single keys.
 const STRANGE_IN_A_ROW: u32 = 100;
 
-/// Runs one connection until the channel closes or the run stops. All entries that came through the channel are counted in the
-/// tally that it returns.
+/// Runs one connection until the channel closes or the pass stops.
 pub(super) fn run<'data>(
-    shared: &Shared<'data>,
-    connection: Connection,
-    window: WindowOptions,
-    batches: &Receiver<Vec<Entry<'data>>>,
-) -> Tally {
+    shared: &Shared<'_, 'data>,
+    mut pipeline: Pipeline<Ticket>,
+    batches: &Receiver<Batch<'data>>,
+) {
     let mut replies = Replies {
         shared,
-        tally: Tally::default(),
-        proven: Tally::default(),
+        pending: Pending::default(),
+        prove: pipeline.proves_places(),
         strange: 0,
         broken: false,
     };
-    let mut pipeline = match Pipeline::new(connection, window) {
-        Ok(pipeline) => Some(pipeline),
-        Err(error) => {
-            shared.stop.set(error);
-            None
-        }
-    };
     let mut key = Vec::new();
-    let mut walker = shared.walk.then(|| Decoder::new(shared.spool_dir));
+    let mut walker = shared.walk.then(|| Decoder::new(Some(shared.spool_dir)));
     for batch in batches {
-        for entry in &batch {
-            match &mut pipeline {
-                Some(pipeline) if !shared.stop.is_set() => {
-                    if let Err(error) =
-                        send(entry, pipeline, &mut replies, &mut key, walker.as_mut())
-                    {
-                        shared.stop.set(error);
-                    }
-                }
-                _ => replies.tally.add(Outcome::NotReached),
-            }
+        if shared.stop.is_set() {
+            // Not finished: that is all there is to say of them.
+            continue;
+        }
+        let entries = match batch.doubtful {
+            false => Ok(batch.entries),
+            true => doubtful::settle(shared, batch.entries, &mut pipeline, &mut replies),
+        };
+        let sent = entries.and_then(|entries| {
+            entries
+                .iter()
+                .try_for_each(|entry| match shared.stop.is_set() {
+                    true => Ok(()),
+                    false => send(
+                        entry,
+                        &mut pipeline,
+                        &mut replies,
+                        &mut key,
+                        walker.as_mut(),
+                    ),
+                })
+        });
+        if let Err(error) = sent {
+            failed(shared, &pipeline, error);
         }
     }
-    let Some(mut pipeline) = pipeline else {
-        return replies.tally;
-    };
     if let Err(error) = pipeline.drain(&mut replies) {
-        shared.stop.set(error);
+        failed(shared, &pipeline, error);
     }
     if replies.broken || pipeline.end() == Some(End::OutOfStep) {
-        replies.doubt();
+        // Replies were lost, doubled or moved since the last mark: what they said of their keys may have been said of others.
+        let mut answered = std::mem::take(&mut replies.pending.answered);
+        answered.close();
+        shared.recorder.doubt(&answered.positions);
+        replies.flush_decided();
+    } else {
+        // The connection ended in its place: what came before was proven by what it was, or by the last mark.
+        replies.flush();
     }
+    let mut unknown = Ranges::default();
     for (ticket, sent) in pipeline.unanswered() {
         if sent {
-            replies.end(
-                ticket,
-                Outcome::Uncertain,
-                "it was sent, and no reply came back",
-            );
-        } else {
-            replies.tally.add(Outcome::NotReached);
+            let position = shared.base.saturating_add(ticket.ordinal);
+            unknown.insert(position..position.saturating_add(1));
         }
     }
-    replies.tally
+    shared.recorder.doubt(&unknown);
+}
+
+/// Ends the pass for an error of sending. What the replies found wrong was said before.
+pub(super) fn failed(shared: &Shared<'_, '_>, pipeline: &Pipeline<Ticket>, error: Error) {
+    match pipeline.end() {
+        _ if error.kind() == ErrorKind::Interrupted => shared.stop.set(error),
+        Some(End::Lost | End::TimedOut) => shared.stop.pause(error, Why::Lost),
+        // A network that mixes replies up does not become better by going on.
+        Some(End::OutOfStep) => shared.stop.set(error),
+        None if shared.stop.is_set() => {}
+        None => shared.stop.set(error),
+    }
 }
 
 fn send<'data>(
@@ -141,18 +170,11 @@ fn send<'data>(
     walker: Option<&mut Decoder>,
 ) -> Result<()> {
     let shared = replies.shared;
-    let ticket = Ticket {
-        ordinal: entry.ordinal,
-        offset: entry.offset,
-        type_offset: entry.type_offset,
-        expire_at_ms: entry.expire_at_ms.unwrap_or(i64::MAX),
-        db: entry.db,
-    };
+    let ticket = Ticket::of(entry);
     let restore = match replay::decide(entry, shared.terms, shared.policies) {
         Decision::Send(restore) => restore,
         Decision::Skip(outcome, reason) => {
-            replies.end(ticket, outcome, &reason);
-            shared.far.settle(ticket.offset);
+            replies.decided(&ticket, outcome, &reason);
             return Ok(());
         }
     };
@@ -161,29 +183,25 @@ fn send<'data>(
         ..ticket
     };
     if let Some(Err(error)) = walker.map(|walker| walker.validate(entry)) {
-        replies.end(
-            ticket,
+        replies.decided(
+            &ticket,
             Outcome::Refused,
             &format!("its value cannot be walked: {error}"),
         );
-        shared.far.settle(ticket.offset);
         return Ok(());
     }
     let key = match entry.key.bytes(key) {
         Ok(key) => key,
         Err(error) => {
-            replies.end(
-                ticket,
+            replies.decided(
+                &ticket,
                 Outcome::Refused,
                 &format!("its name cannot be read: {error}"),
             );
             return Ok(());
         }
     };
-    if let Err(error) = pipeline.select(restore.db, replies) {
-        replies.tally.add(Outcome::NotReached);
-        return Err(error);
-    }
+    pipeline.select(restore.db, replies)?;
     restore.with_args("RESTORE", key, now_ms(), |args| {
         pipeline.push(ticket, args, replies)
     })
@@ -197,36 +215,101 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Entries with outcomes that the recorder does not know yet.
+#[derive(Debug, Default)]
+struct Group {
+    positions: Ranges,
+    /// The range that grows: entries mostly end in order.
+    run: std::ops::Range<u64>,
+    outcomes: Tally,
+    listed: Vec<Listed>,
+}
+
+impl Group {
+    #[inline]
+    fn add(&mut self, position: u64, outcome: Outcome) {
+        self.outcomes.add(outcome);
+        if position == self.run.end {
+            self.run.end = position.saturating_add(1);
+        } else {
+            self.positions.insert(self.run.clone());
+            self.run = position..position.saturating_add(1);
+        }
+    }
+
+    fn close(&mut self) {
+        self.positions.insert(std::mem::take(&mut self.run));
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.listed.last().map_or(0, |_| {
+            self.listed
+                .iter()
+                .fold(0usize, |sum, l| sum.saturating_add(l.key.len()))
+        })
+    }
+}
+
+/// An entry that a person would want to know by name.
+#[derive(Debug)]
+struct Listed {
+    ticket: Ticket,
+    value_type: ValueType,
+    key: Vec<u8>,
+    outcome: Outcome,
+    reason: String,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// What replies said.
+    answered: Group,
+    /// What was known without any.
+    decided: Group,
+}
+
+/// Entries that are kept back at most where no marks prove anything.
+const KEPT_BACK: u64 = 512;
+
+/// Bytes of names and words that are kept back at most.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// Bytes of a name that are kept while its entry is pending.
+const LONGEST_NAME: usize = 64 * 1024;
+
 /// Judges replies and counts outcomes.
-struct Replies<'s, 'data> {
-    shared: &'s Shared<'data>,
-    tally: Tally,
-    /// The tally when the last mark came back.
-    proven: Tally,
+pub(super) struct Replies<'s, 'data> {
+    shared: &'s Shared<'s, 'data>,
+    pending: Pending,
+    /// Marks prove which reply is whose.
+    prove: bool,
     strange: u32,
     /// A reply came that no RESTORE is answered by: which reply belongs to which key is not known any more.
     broken: bool,
 }
-
-/// Why nothing is known of an entry although a reply came.
-const OUT_OF_STEP: &str = "the replies do not fit the commands, so its own is not known";
 
 impl Sink<Ticket> for Replies<'_, '_> {
     fn answered(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
         self.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
         self.shared.far.settle(ticket.offset);
         if self.broken {
-            self.end(ticket, Outcome::Uncertain, OUT_OF_STEP);
+            let position = self.position(&ticket);
+            self.shared
+                .recorder
+                .doubt(&Ranges::of(position..position.saturating_add(1)));
             return Ok(());
         }
         if answer == Answer::Ok {
             self.strange = 0;
             let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= now_ms();
-            self.tally.add(if expired {
+            let outcome = if expired {
                 Outcome::ExpiredOnArrival
             } else {
                 Outcome::Restored(Road::Raw)
-            });
+            };
+            let position = self.position(&ticket);
+            self.pending.answered.add(position, outcome);
+            self.kept_back();
             return Ok(());
         }
         self.refused(ticket, answer)
@@ -234,28 +317,77 @@ impl Sink<Ticket> for Replies<'_, '_> {
 
     fn proven(&mut self) {
         if !self.broken {
-            self.proven = self.tally;
+            self.flush();
         }
     }
 }
 
-impl Replies<'_, '_> {
-    /// Replies were lost, doubled or moved since the last mark: what they said of their keys may have been said of others.
-    fn doubt(&mut self) {
-        for (outcome, count) in self.proven.iter() {
-            let by_reply = matches!(
-                outcome,
-                Outcome::Restored(_)
-                    | Outcome::ExpiredOnArrival
-                    | Outcome::Existing
-                    | Outcome::Conflict
-                    | Outcome::Failed
-            );
-            if by_reply {
-                for _ in count..self.tally.get(outcome) {
-                    self.tally.reclassify(outcome, Outcome::Uncertain);
-                }
-            }
+impl<'data> Replies<'_, 'data> {
+    fn position(&self, ticket: &Ticket) -> u64 {
+        self.shared.base.saturating_add(ticket.ordinal)
+    }
+
+    /// Where no mark will come, what is pending is told after a while.
+    #[inline]
+    fn kept_back(&mut self) {
+        if !self.prove && self.pending.answered.outcomes.total() >= KEPT_BACK {
+            self.flush();
+        }
+    }
+
+    /// Tells the recorder what is pending.
+    fn flush(&mut self) {
+        let mut answered = std::mem::take(&mut self.pending.answered);
+        self.record(&mut answered);
+        self.flush_decided();
+    }
+
+    fn flush_decided(&mut self) {
+        let mut decided = std::mem::take(&mut self.pending.decided);
+        self.record(&mut decided);
+    }
+
+    fn record(&mut self, group: &mut Group) {
+        group.close();
+        if group.positions.is_empty() {
+            return;
+        }
+        let shared = self.shared;
+        let misses: Vec<Miss> = group
+            .listed
+            .iter()
+            .filter(|listed| listed.outcome.is_finding())
+            .map(|listed| self.miss(listed))
+            .collect();
+        let told = shared
+            .recorder
+            .finished(&group.positions, &group.outcomes, &misses);
+        if let Err(error) = told {
+            shared.stop.set(error);
+        }
+        for listed in &group.listed {
+            shared.watcher.key(&KeyEvent {
+                input: shared.input,
+                ordinal: listed.ticket.ordinal,
+                offset: listed.ticket.offset,
+                db: listed.ticket.db,
+                key: listed.key.get(..4096).unwrap_or(&listed.key),
+                outcome: listed.outcome,
+                reason: &listed.reason,
+            });
+        }
+    }
+
+    fn miss(&self, listed: &Listed) -> Miss {
+        Miss {
+            input: self.shared.input_name.to_owned(),
+            db: listed.ticket.db,
+            key: listed.key.clone(),
+            value_type: listed.value_type.name(listed.ticket.dialect).into_owned(),
+            bytes: listed.ticket.bytes,
+            offset: listed.ticket.offset,
+            outcome: listed.outcome.name(),
+            reason: listed.reason.clone(),
         }
     }
 
@@ -268,98 +400,131 @@ impl Replies<'_, '_> {
         };
         match react(&reply, Asked::Restore, Situation::default()) {
             Reaction::Done => {
-                self.tally.add(Outcome::Restored(Road::Raw));
+                let position = self.position(&ticket);
+                self.pending
+                    .answered
+                    .add(position, Outcome::Restored(Road::Raw));
+                self.kept_back();
                 Ok(())
             }
-            Reaction::KeyExists => self.exists(ticket),
+            Reaction::KeyExists => self.exists(&ticket),
             Reaction::KeyFails | Reaction::NextRoad(_) | Reaction::OlderForm => {
-                self.end(ticket, Outcome::Failed, &words);
+                self.ended(&ticket, Outcome::Failed, &words);
                 Ok(())
             }
             Reaction::KeyFailsStrangely => {
-                self.end(ticket, Outcome::Failed, &words);
+                self.ended(&ticket, Outcome::Failed, &words);
                 self.strange = self.strange.saturating_add(1);
                 if self.strange < STRANGE_IN_A_ROW {
                     return Ok(());
                 }
-                Err(self.stop(
-                    &format!("{STRANGE_IN_A_ROW} keys in a row were refused: {words}"),
-                    "a quota of the service?",
-                ))
+                let words = format!("{STRANGE_IN_A_ROW} keys in a row were refused: {words}");
+                Err(self.stop(&words, "a quota of the service?", None))
             }
             Reaction::TooLarge => {
-                self.end(ticket, Outcome::Failed, &words);
+                self.ended(&ticket, Outcome::Failed, &words);
                 Err(self.stop(
                     &words,
                     "raise proto-max-bulk-len there, or leave the key out with --max-size",
+                    None,
                 ))
             }
             Reaction::OutOfStep => {
                 self.broken = true;
-                self.end(ticket, Outcome::Uncertain, OUT_OF_STEP);
+                let position = self.position(&ticket);
+                self.shared
+                    .recorder
+                    .doubt(&Ranges::of(position..position.saturating_add(1)));
                 Err(self.stop(
                     &format!("{words} to RESTORE"),
                     "something between here and the server drops, repeats or reorders replies",
+                    None,
                 ))
             }
-            reaction => {
-                // The command was not executed, and none behind it will be: nothing is known to be wrong with this key.
-                self.tally.add(Outcome::NotReached);
-                Err(self.stop(&words, advice(reaction)))
-            }
+            // The command was not executed, and none behind it will be: nothing is known to be wrong with this key, and it is
+            // not finished.
+            reaction => Err(self.stop(&words, advice(reaction), Why::of(reaction))),
         }
     }
 
-    fn exists(&mut self, ticket: Ticket) -> Result<()> {
+    fn exists(&mut self, ticket: &Ticket) -> Result<()> {
+        const WORDS: &str = "the destination has this key";
         match self.shared.on_conflict {
-            OnConflict::Skip => {
-                self.tally.add(Outcome::Existing);
-                Ok(())
-            }
-            OnConflict::Fail | OnConflict::Replace => {
-                self.end(ticket, Outcome::Conflict, "the destination has this key");
-                Ok(())
-            }
+            OnConflict::Skip => self.ended(ticket, Outcome::Existing, ""),
+            OnConflict::Fail | OnConflict::Replace => self.ended(ticket, Outcome::Conflict, WORDS),
             OnConflict::Abort => {
-                self.end(ticket, Outcome::Conflict, "the destination has this key");
-                Err(Error::new(ErrorKind::Destination, super::ABORTED))
+                self.ended(ticket, Outcome::Conflict, WORDS);
+                self.shared
+                    .stop
+                    .set(Error::new(ErrorKind::Destination, super::ABORTED));
+                return Err(said_already());
             }
         }
+        Ok(())
     }
 
-    fn stop(&self, words: &str, advice: &'static str) -> Error {
+    /// Ends the pass, for good or for a while.
+    fn stop(&self, words: &str, advice: &'static str, why: Option<Why>) -> Error {
         let words = Escaped(words.as_bytes()).to_string();
-        Error::new(
+        let error = Error::new(
             ErrorKind::Destination,
             format!("the destination says {words}; the load stopped"),
         )
-        .with_hint(advice)
+        .with_hint(advice);
+        match why {
+            Some(why) => self.shared.stop.pause(error, why),
+            None => self.shared.stop.set(error),
+        }
+        said_already()
     }
 
-    /// Counts an outcome, and tells the watcher where a person would want to know which key it was.
-    fn end(&mut self, ticket: Ticket, outcome: Outcome, reason: &str) {
-        self.tally.add(outcome);
+    /// An entry that a reply ended.
+    fn ended(&mut self, ticket: &Ticket, outcome: Outcome, reason: &str) {
+        let position = self.position(ticket);
+        let listed = self.listed(ticket, outcome, reason);
+        self.pending.answered.add(position, outcome);
+        self.pending.answered.listed.extend(listed);
+        self.kept_back();
+    }
+
+    /// An entry that ended without having been sent.
+    pub(super) fn decided(&mut self, ticket: &Ticket, outcome: Outcome, reason: &str) {
+        let position = self.position(ticket);
+        let listed = self.listed(ticket, outcome, reason);
+        self.shared.far.settle(ticket.offset);
+        let group = &mut self.pending.decided;
+        group.add(position, outcome);
+        group.listed.extend(listed);
+        if group.outcomes.total() >= KEPT_BACK || group.kept_bytes() >= KEPT_BYTES {
+            self.flush_decided();
+        }
+    }
+
+    /// What is told of an entry that a person would want to know by name.
+    fn listed(&self, ticket: &Ticket, outcome: Outcome, reason: &str) -> Option<Listed> {
         if !(outcome.is_finding() || outcome == Outcome::Empty) {
-            return;
+            return None;
         }
         let start = usize::try_from(ticket.type_offset).unwrap_or(usize::MAX);
-        let bytes = self.shared.data.get(start..).unwrap_or_default();
+        let bytes = self.shared.snapshot.data().get(start..).unwrap_or_default();
         let mut cursor = Cursor::new(bytes, ticket.type_offset);
-        let key = cursor
-            .u8()
-            .and_then(|_| Str::read(&mut cursor))
-            .map(|key| key.preview(4096))
+        let value_type = cursor.u8().unwrap_or_default();
+        let key = Str::read(&mut cursor)
+            .map(|key| key.preview(LONGEST_NAME))
             .unwrap_or_default();
-        self.shared.watcher.key(&KeyEvent {
-            input: self.shared.input,
-            ordinal: ticket.ordinal,
-            offset: ticket.offset,
-            db: ticket.db,
-            key: &key,
+        Some(Listed {
+            ticket: *ticket,
+            value_type: ValueType(value_type),
+            key,
             outcome,
-            reason,
-        });
+            reason: reason.to_owned(),
+        })
     }
+}
+
+/// The pass has ended with a reason: this only unwinds.
+fn said_already() -> Error {
+    Error::new(ErrorKind::Destination, "the load stopped")
 }
 
 /// What to do about an answer that stops a load.

@@ -1,0 +1,265 @@
+//! Between two passes: waiting, connecting again, and asking whether it is still the same destination.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::{Duration, Instant};
+
+use super::stop::{Ended, Why};
+use super::{Load, Watcher};
+use crate::error::{Error, ErrorKind, Result};
+use crate::meaning::Abilities;
+use crate::resp::Connection;
+use crate::target::{Facts, Role};
+use crate::verbs::{Position, Watch};
+
+/// The first pause.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// How often the caller is asked whether to go on.
+const NAP: Duration = Duration::from_millis(50);
+
+/// By how much a key's expiry may differ from the file's and still be the one that was sent: before 5.0 it goes as what is
+/// left of it.
+const TTL_TOLERANCE_MS: i64 = 2000;
+
+/// A destination that cannot be written to.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    since: Instant,
+    tries: u32,
+    /// How many entries were finished when it began: more of them end it.
+    finished: u64,
+    logins: u32,
+}
+
+/// What is told about a pause.
+#[derive(Debug, Clone, Copy)]
+pub struct PauseEvent<'a> {
+    /// Why nothing can be sent now.
+    pub reason: &'a Error,
+    /// How long until the next try.
+    pub wait: Duration,
+    /// Which try comes next, from 1.
+    pub attempt: u32,
+    /// How much longer it will be tried.
+    pub left: Duration,
+}
+
+impl Load {
+    /// Whether another pass over the inputs is to follow: waits and connects again where the last one ended for a while.
+    /// Gives `false` where everything is done, or the run has ended.
+    pub fn again(&mut self, watcher: &dyn Watcher, watch: &mut Watch<'_>) -> bool {
+        while let Some(Ended {
+            error,
+            why: Some(why),
+        }) = self.interrupted.take()
+        {
+            if self.stopped.is_some() {
+                return false;
+            }
+            let finished = self.recorder.finished_total();
+            let trouble = match &mut self.trouble {
+                Some(trouble) if trouble.finished == finished => trouble,
+                other => other.insert(Trouble {
+                    since: Instant::now(),
+                    tries: 0,
+                    finished,
+                    logins: 0,
+                }),
+            };
+            let limit = match why.needs_somebody() {
+                true => self.options.wait_for,
+                false => self.options.retry_for,
+            };
+            let spent = trouble.since.elapsed();
+            trouble.logins = trouble.logins.saturating_add(u32::from(why == Why::Login));
+            if spent >= limit || trouble.logins > 1 {
+                self.stopped = Some(gave_up(error, trouble));
+                return false;
+            }
+            let wait = pause(trouble.tries).min(limit.saturating_sub(spent));
+            trouble.tries = trouble.tries.saturating_add(1);
+            watcher.pause(&PauseEvent {
+                reason: &error,
+                wait,
+                attempt: trouble.tries,
+                left: limit.saturating_sub(spent),
+            });
+            self.pauses = self.pauses.saturating_add(1);
+            if let Err(error) = sleep(wait, watch) {
+                self.stopped = Some(error);
+                return false;
+            }
+            match self.reconnect(watcher) {
+                Ok(()) => return true,
+                Err(ended) if ended.why.is_some() => self.interrupted = Some(ended),
+                Err(ended) => {
+                    self.stopped = Some(ended.error);
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// Connects and asks everything anew that may have changed.
+    pub(super) fn reconnect(&mut self, watcher: &dyn Watcher) -> Result<(), Ended> {
+        let for_good = |error: Error| Ended { error, why: None };
+        let mut connection = self.connector.connect().map_err(judge_connecting)?;
+        let mut facts = Facts::gather(&mut connection, &self.dbs)
+            .map_err(|error| judge_asking(&connection, error))?;
+        if let Some(assumed) = self.options.assume {
+            facts.assume(assumed);
+        }
+        if let Some(error) = facts.refusal() {
+            let why = match (&facts.role, facts.loading) {
+                (Some(Role::Replica(_)), _) => Some(Why::Replica),
+                (_, Some(true)) => Some(Why::Busy),
+                _ => None,
+            };
+            return Err(Ended { error, why });
+        }
+        if (facts.product, facts.version) != (self.facts.product, self.facts.version) {
+            let error = Error::new(
+                ErrorKind::Destination,
+                format!(
+                    "the destination was {} and is {} now",
+                    self.facts.name(),
+                    facts.name()
+                ),
+            )
+            .with_hint("the same command goes on with what it is now");
+            return Err(for_good(error));
+        }
+        if facts.run_id != self.facts.run_id {
+            let forgotten = self.recorder.forget_unsettled().map_err(for_good)?;
+            watcher.restarted(forgotten);
+        }
+        self.missing_keys(&facts).map_err(for_good)?;
+        self.facts = facts;
+        self.ask_abilities(&mut connection)
+            .map_err(|error| judge_asking(&connection, error))
+    }
+
+    /// A destination that holds fewer keys than it kept for sure was emptied, or is another one.
+    pub(super) fn missing_keys(&self, facts: &Facts) -> Result<()> {
+        let settled = self.recorder.settled_keys();
+        match facts.total_keys() {
+            // Keys with an expiry may have gone by themselves: then the numbers say nothing.
+            Some(holds) if holds < settled && !self.expiring => Err(Error::new(
+                ErrorKind::Destination,
+                format!("the destination holds {holds} keys, and {settled} were restored and kept: it was emptied, or is another one"),
+            )
+            .with_hint("if that is meant, begin anew with --restart")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What may be asked about doubtful keys.
+    pub(super) fn ask_abilities(&mut self, connection: &mut Connection) -> Result<()> {
+        if self.recorder.standing().1.is_empty() {
+            return Ok(());
+        }
+        let sample = self.sample.clone().unwrap_or_default();
+        let ahead = self.facts.clock_ahead_ms.unwrap_or(0);
+        self.abilities = Some(Abilities::ask(
+            connection,
+            &sample,
+            ahead,
+            TTL_TOLERANCE_MS,
+        )?);
+        Ok(())
+    }
+}
+
+/// Words of servers that pass.
+const PASSING: [&str; 5] = [
+    "LOADING ",
+    "MASTERDOWN ",
+    "BUSY ",
+    "TRYAGAIN ",
+    "CLUSTERDOWN ",
+];
+
+/// Whether an error of connecting may go away. The destination was there before, so what is not a plain refusal does.
+pub(super) fn judge_connecting(error: Error) -> Ended {
+    let words = error.to_string();
+    let says = |codes: &[&str]| codes.iter().any(|code| words.contains(code));
+    let why = if says(&[
+        "WRONGPASS",
+        "NOAUTH",
+        "invalid password",
+        "invalid username",
+    ]) {
+        Some(Why::Login)
+    } else if error.kind() != ErrorKind::Destination && error.io_error().is_none()
+        || says(&["NOPERM", "max number of clients", "certificate"])
+    {
+        None
+    } else if says(&PASSING) {
+        Some(Why::Busy)
+    } else {
+        Some(Why::Lost)
+    };
+    Ended { error, why }
+}
+
+/// Whether an error of asking may go away.
+pub(super) fn judge_asking(connection: &Connection, error: Error) -> Ended {
+    let why = if connection.end().is_some() && error.kind() != ErrorKind::Interrupted {
+        Some(Why::Lost)
+    } else if PASSING.iter().any(|code| error.to_string().contains(code)) {
+        Some(Why::Busy)
+    } else {
+        None
+    };
+    Ended { error, why }
+}
+
+/// Doubles up to a cap, less up to a half by chance: many loads must not come back at one instant.
+fn pause(tries: u32) -> Duration {
+    let full = FIRST
+        .saturating_mul(1u32.checked_shl(tries.min(16)).unwrap_or(u32::MAX))
+        .min(LONGEST);
+    let chance = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    full - full.mul_f64((chance % 1024) as f64 / 2048.0)
+}
+
+fn sleep(wait: Duration, watch: &mut Watch<'_>) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        // The position is of no file: nothing moved.
+        watch(Position {
+            offset: 0,
+            entries: 0,
+        })?;
+        let left = wait.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(NAP));
+    }
+}
+
+fn gave_up(error: Error, trouble: &Trouble) -> Error {
+    match trouble.tries {
+        0 => error,
+        tries => {
+            let words = format!(
+                "gave up after {tries} {} in {:.0} s: {}",
+                if tries == 1 { "try" } else { "tries" },
+                trouble.since.elapsed().as_secs_f64(),
+                error.what()
+            );
+            let gave_up = Error::new(error.kind(), words);
+            match error.hint() {
+                Some(hint) => gave_up.with_hint(hint.to_owned()),
+                None => gave_up,
+            }
+        }
+    }
+}

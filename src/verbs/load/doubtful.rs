@@ -1,0 +1,78 @@
+//! Entries that were sent and whose replies never came: the destination is asked what it holds before anything is sent again.
+
+use super::OnConflict;
+use super::worker::{Replies, Shared, Ticket};
+use crate::error::{Error, ErrorKind, Result};
+use crate::meaning::{Bench, Comparer, Expiry, Verdict, Wanted};
+use crate::outcome::{Outcome, Road};
+use crate::replay::{Decision, decide};
+use crate::resp::Pipeline;
+use crate::snapshot::Entry;
+
+/// Asks about each entry and gives back those that are to be sent. The others have their outcomes.
+///
+/// # Errors
+/// The connection fails: all of them stay doubtful.
+pub(super) fn settle<'data>(
+    shared: &Shared<'_, 'data>,
+    entries: Vec<Entry<'data>>,
+    pipeline: &mut Pipeline<Ticket>,
+    replies: &mut Replies<'_, 'data>,
+) -> Result<Vec<Entry<'data>>> {
+    let Some(abilities) = shared.abilities else {
+        return Err(Error::new(
+            ErrorKind::Destination,
+            "what the destination holds cannot be asked",
+        ));
+    };
+    let mut to_send = Vec::new();
+    let mut bench = Bench::new(shared.spool_dir);
+    let connection = pipeline.idle_connection(replies)?;
+    let mut verdicts = Vec::with_capacity(entries.len());
+    let mut comparer = Comparer::new(connection, abilities, &mut bench)?;
+    for entry in &entries {
+        let Decision::Send(restore) = decide(entry, shared.terms, shared.policies) else {
+            // Nothing was sent of it, whatever the journal had to assume.
+            to_send.push(*entry);
+            continue;
+        };
+        let wanted = Wanted {
+            entry: *entry,
+            db: restore.db,
+            expiry: restore.expire_at_ms.map_or(Expiry::Never, Expiry::At),
+        };
+        comparer.push(wanted, (), &mut |wanted: Wanted<'data>, (), verdict| {
+            verdicts.push((wanted.entry, verdict));
+            Ok(())
+        })?;
+    }
+    comparer.drain(&mut |wanted: Wanted<'data>, (), verdict| {
+        verdicts.push((wanted.entry, verdict));
+        Ok(())
+    })?;
+    drop(comparer);
+    for (entry, verdict) in verdicts {
+        let ticket = Ticket::of(&entry);
+        match verdict {
+            Verdict::Same | Verdict::SameBut(_) => {
+                replies.decided(&ticket, Outcome::Restored(Road::Raw), "");
+            }
+            Verdict::Missing => to_send.push(entry),
+            Verdict::Expired => replies.decided(&ticket, Outcome::ExpiredOnArrival, ""),
+            Verdict::Different(_) => match shared.on_conflict {
+                OnConflict::Replace => to_send.push(entry),
+                OnConflict::Skip => replies.decided(&ticket, Outcome::Existing, ""),
+                OnConflict::Fail | OnConflict::Abort => {
+                    replies.decided(&ticket, Outcome::Conflict, "the destination has this key");
+                }
+            },
+            Verdict::NotComparable(reason) => replies.decided(
+                &ticket,
+                Outcome::Uncertain,
+                &format!("it was sent, no reply came back, and it cannot be compared: {reason}"),
+            ),
+        }
+    }
+    to_send.sort_by_key(|entry| entry.ordinal);
+    Ok(to_send)
+}

@@ -1,0 +1,166 @@
+//! What the destination keeps of what it acknowledged: read from `INFO`, again and again while a load runs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::journal::Cover;
+use crate::resp::{Arg, Connection};
+
+/// How the destination stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Its own name for its process.
+    pub run_id: Option<String>,
+    /// It says that it is a master.
+    pub is_master: Option<bool>,
+    /// Replicas that are in step: what each has of the stream of changes.
+    pub replicas: Vec<u64>,
+    /// Replicas that are connected, in step or not.
+    pub connected: Option<u64>,
+    /// The length of the stream of changes, bytes.
+    pub offset: Option<u64>,
+    /// It writes an append-only file.
+    pub appends: Option<bool>,
+    /// Seconds of Unix time at which its last good snapshot began.
+    pub saved: Option<u64>,
+    /// Full resynchronisations of replicas since it started.
+    pub full_syncs: Option<u64>,
+    /// Keys that it evicted since it started.
+    pub evicted: Option<u64>,
+}
+
+impl Standing {
+    /// Asks; `None` where the destination does not tell.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub(super) fn ask(connection: &mut Connection) -> Result<Option<Self>> {
+        let reply = connection.request(&[Arg::from("INFO")])?;
+        Ok(reply
+            .text()
+            .map(|text| Self::read(&String::from_utf8_lossy(text))))
+    }
+
+    fn read(text: &str) -> Self {
+        let fields: BTreeMap<&str, &str> = text
+            .lines()
+            .filter_map(|line| line.trim_end().split_once(':'))
+            .collect();
+        let number = |name: &str| fields.get(name).and_then(|value| value.parse::<u64>().ok());
+        let saved_well = fields
+            .get("rdb_last_bgsave_status")
+            .is_none_or(|&status| status == "ok");
+        // The time is that of the end; what was written while it was made is not in it.
+        let took = number("rdb_last_bgsave_time_sec").unwrap_or(0);
+        Self {
+            run_id: fields.get("run_id").map(|&id| id.to_owned()),
+            is_master: fields.get("role").map(|&role| role == "master"),
+            replicas: fields
+                .iter()
+                .filter(|(name, _)| {
+                    name.strip_prefix("slave")
+                        .is_some_and(|n| n.parse::<u32>().is_ok())
+                })
+                .filter_map(|(_, value)| replica_offset(value))
+                .collect(),
+            connected: number("connected_slaves"),
+            offset: number("master_repl_offset"),
+            appends: number("aof_enabled").map(|n| n == 1),
+            saved: number("rdb_last_save_time")
+                .filter(|_| saved_well)
+                .map(|end| end.saturating_sub(took.saturating_add(1))),
+            full_syncs: number("sync_full"),
+            evicted: number("evicted_keys"),
+        }
+    }
+
+    /// What of everything that was acknowledged before this was asked survives a failover or a restart.
+    ///
+    /// - Replicas: what all of them have. A replica that is not in step covers nothing.
+    /// - An append-only file alone: what is `lookback` old, since it is written behind.
+    /// - Neither: what the last snapshot holds. A destination that starts again from nothing has lost the rest, and the run
+    ///   must not count it.
+    #[must_use]
+    pub(super) fn cover(&self, lookback: Duration) -> Cover {
+        if let (Some(1..), Some(now)) = (self.connected, self.offset) {
+            let in_step = self.replicas.len() as u64 >= self.connected.unwrap_or(0);
+            return match self.replicas.iter().min() {
+                Some(covered) if in_step => Cover::Offset {
+                    now,
+                    covered: *covered,
+                },
+                _ => Cover::Offset { now, covered: 0 },
+            };
+        }
+        match (self.appends, self.saved) {
+            (Some(true), _) => Cover::After(lookback),
+            (Some(false), Some(saved)) => Cover::SavedBefore(saved),
+            _ => Cover::After(lookback),
+        }
+    }
+}
+
+/// `ip=…,port=…,state=online,offset=123,lag=0`.
+fn replica_offset(value: &str) -> Option<u64> {
+    let fields: BTreeMap<&str, &str> = value
+        .split(',')
+        .filter_map(|field| field.split_once('='))
+        .collect();
+    match fields.get("state") {
+        Some(&"online") => fields.get("offset")?.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOKBACK: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn replicas_cover_what_all_of_them_have() {
+        let text = "run_id:abc\r\nrole:master\r\nconnected_slaves:2\r\n\
+            slave0:ip=1.2.3.4,port=1,state=online,offset=900,lag=0\r\n\
+            slave1:ip=1.2.3.5,port=1,state=online,offset=700,lag=1\r\n\
+            slave_expires_tracked_keys:0\r\nmaster_repl_offset:1000\r\naof_enabled:1\r\n";
+        let standing = Standing::read(text);
+        assert_eq!(standing.replicas.len(), 2);
+        assert_eq!(
+            standing.cover(LOOKBACK),
+            Cover::Offset {
+                now: 1000,
+                covered: 700
+            }
+        );
+        assert_eq!(standing.is_master, Some(true));
+        let behind =
+            Standing::read(&text.replace("state=online,offset=700", "state=wait_bgsave,offset=0"));
+        assert_eq!(
+            behind.cover(LOOKBACK),
+            Cover::Offset {
+                now: 1000,
+                covered: 0
+            },
+            "a replica that is being made may be the one that is promoted"
+        );
+    }
+
+    #[test]
+    fn without_replicas_the_disk_counts() {
+        let text = "connected_slaves:0\r\nmaster_repl_offset:0\r\naof_enabled:0\r\n\
+            rdb_last_save_time:1700000000\r\nrdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:4\r\n";
+        let standing = Standing::read(text);
+        assert_eq!(standing.cover(LOOKBACK), Cover::SavedBefore(1_699_999_995));
+        let appends = Standing::read(&text.replace("aof_enabled:0", "aof_enabled:1"));
+        assert_eq!(appends.cover(LOOKBACK), Cover::After(LOOKBACK));
+        assert_eq!(
+            Standing::read("").cover(LOOKBACK),
+            Cover::After(LOOKBACK),
+            "nothing is known"
+        );
+        let failed = Standing::read(&text.replace("status:ok", "status:err"));
+        assert_eq!(failed.saved, None);
+    }
+}
