@@ -53,6 +53,9 @@ mod values;
 mod export;
 mod export_restore;
 
+// Rows of keys, and single keys.
+mod inspect;
+
 // The server is the oracle.
 mod oracle;
 
