@@ -180,20 +180,34 @@ enum Access {
     Freq(u8),
 }
 
+/// Whether an entry should arrive, and with which absolute expiry (milliseconds of Unix time), whatever the destination is.
+///
+/// # Errors
+/// The outcome of an entry that is not sent: it is a collection without elements, or expired and dropped.
+pub fn arrival(
+    entry: &Entry<'_>,
+    policies: &Policies,
+) -> std::result::Result<Option<i64>, Outcome> {
+    if is_empty_collection(entry) {
+        return Err(Outcome::Empty);
+    }
+    match entry.expire_at_ms {
+        // A server takes "at this very instant" for past, too.
+        Some(at) if at <= policies.now_ms => match policies.expired {
+            ExpiredPolicy::Drop => Err(Outcome::Expired),
+            ExpiredPolicy::Persist => Ok(None),
+            ExpiredPolicy::Ttl(ms) => Ok(Some(policies.now_ms.saturating_add(ms.max(1)))),
+        },
+        at => Ok(at),
+    }
+}
+
 /// Decides about one entry.
 #[must_use]
 pub fn decide<'data>(entry: &Entry<'data>, terms: &Terms, policies: &Policies) -> Decision<'data> {
-    if is_empty_collection(entry) {
-        return Decision::Skip(Outcome::Empty, Cow::Borrowed(""));
-    }
-    let expire_at_ms = match entry.expire_at_ms {
-        // A server takes "at this very instant" for past, too.
-        Some(at) if at <= policies.now_ms => match policies.expired {
-            ExpiredPolicy::Drop => return Decision::Skip(Outcome::Expired, Cow::Borrowed("")),
-            ExpiredPolicy::Persist => None,
-            ExpiredPolicy::Ttl(ms) => Some(policies.now_ms.saturating_add(ms.max(1))),
-        },
-        at => at,
+    let expire_at_ms = match arrival(entry, policies) {
+        Ok(expire_at_ms) => expire_at_ms,
+        Err(outcome) => return Decision::Skip(outcome, Cow::Borrowed("")),
     };
     let refuse = |reason: Cow<'static, str>| Decision::Skip(Outcome::Refused, reason);
     let mut version = match terms.of(entry) {

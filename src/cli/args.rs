@@ -43,6 +43,8 @@ pub(crate) enum Verb {
     Export(Box<ExportArgs>),
     /// Replay into a server: every key by RESTORE, its bytes as they are
     Load(Box<LoadArgs>),
+    /// Prove that a server holds what is in it: every key read back and compared; writes nothing
+    Compare(Box<CompareArgs>),
 }
 
 impl Verb {
@@ -55,6 +57,7 @@ impl Verb {
             Verb::Get(args) => args.common.json,
             Verb::Export(args) => args.common.json,
             Verb::Load(args) => args.common.json,
+            Verb::Compare(args) => args.common.json,
         }
     }
 }
@@ -215,6 +218,49 @@ pub(crate) struct LoadArgs {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
+    /// By how many milliseconds expiries may differ
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    pub(crate) ttl_tolerance: u32,
+    /// How often a key that differs is looked at, with a second between
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Compare only so many percent of the keys, drawn at random, and say what that proves of all
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub(crate) sample: Option<f64>,
+    /// Look for keys that only the destination has (with a selection: in the databases of the selected keys)
+    #[arg(long)]
+    pub(crate) extra: bool,
+    /// Compare also where reading resets idle times and access counters that the dump carries (servers before 7.2)
+    #[arg(long)]
+    pub(crate) touch: bool,
+    /// Connections to the destination
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) connections: u16,
+    /// Write every key that differs, with what differs, as a line of JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) differences: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) arrival: ArrivalArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    text.trim_end_matches('%')
+        .parse::<f64>()
+        .ok()
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .ok_or_else(|| "write a number above 0, at most 100".to_owned())
 }
 
 /// What may happen to the destination.

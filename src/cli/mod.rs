@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod compare;
 mod exit;
 mod export;
 mod get;
@@ -70,6 +71,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Exit> {
         Verb::Get(args) => get::run(&args, &Run::new(&args.common)?, out),
         Verb::Export(args) => export::run(&args, &Run::new(&args.common)?, out),
         Verb::Load(args) => load::run(&args, &Run::new(&args.common)?, out),
+        Verb::Compare(args) => compare::run(&args, &Run::new(&args.common)?, out),
     }
 }
 

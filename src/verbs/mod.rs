@@ -2,6 +2,7 @@
 //! data; none prints, and none knows another.
 
 pub mod check;
+pub mod compare;
 pub mod export;
 pub mod get;
 pub mod info;

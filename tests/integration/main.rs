@@ -62,6 +62,9 @@ mod oracle;
 // Whether a destination holds what a file means.
 mod meaning;
 
+// Proof that a destination holds a dump.
+mod compare;
+
 // Newer dumps into older servers.
 mod older;
 

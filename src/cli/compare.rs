@@ -1,0 +1,518 @@
+//! `compare`: the destination read key by key; the closing table, and a line for each key that differs.
+
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdbridge::error::Escaped;
+use rdbridge::input::{Input, Inputs};
+use rdbridge::json::push_string;
+use rdbridge::meaning::Verdict;
+use rdbridge::replay::{DbMap, Policies};
+use rdbridge::select::Selection;
+use rdbridge::snapshot::Snapshot;
+use rdbridge::survey::Survey;
+use rdbridge::target::Facts;
+use rdbridge::verbs::compare::{self, Compare, KeyEvent, Options, Outcome, Report, Watcher};
+use rdbridge::{Error, ErrorKind, Result};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use super::args::CompareArgs;
+use super::exit::Exit;
+use super::output::{Grouped, Out, Table, plural};
+use super::plan::{self, Run};
+use super::progress::Lines;
+
+/// Keys that are told one by one on standard error.
+const TOLD: usize = 100;
+
+pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Result<Exit> {
+    let connector = run.connector(&args.destination)?;
+    if let Some(db @ 1..) = connector.address.db {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("the address names database {db}, but a dump says itself which database each key belongs to"),
+        )
+        .with_hint(format!("say where keys went with --map-db 0:{db}"))
+        .into());
+    }
+    let file = args
+        .differences
+        .as_deref()
+        .map(Listing::create)
+        .transpose()?;
+    let mut inputs = run.inputs(&args.input, "compare")?;
+    let mut selection = run.selection(&args.select, &args.input.how)?;
+    let everywhere = selection.is_all();
+    // A destination that is not there is said now, not after the dump was read.
+    drop(connector.connect()?);
+
+    let mut surveys = Vec::new();
+    for index in 0..inputs.len() {
+        let input = run.open(&mut inputs, index)?;
+        let survey =
+            survey(&input, args, run, &mut selection).map_err(|e| e.or_input(input.name()))?;
+        run.note(&format!(
+            "{}: {}, {} selected; {}",
+            input.name(),
+            plural(survey.entries, "key"),
+            Grouped(survey.selected),
+            survey.producer.taken(run.now)
+        ));
+        surveys.push(survey);
+    }
+    let mut compare = Compare::begin(connector.clone(), &surveys, options(args, run))?;
+    say_destination(run, &connector.address.to_string(), &compare);
+
+    let names: Vec<String> = inputs
+        .sources()
+        .iter()
+        .map(|source| source.name().to_owned())
+        .collect();
+    let teller = Teller {
+        lines: Mutex::default(),
+        names,
+        told: AtomicUsize::new(0),
+        file,
+    };
+    hold(
+        &mut compare,
+        args,
+        run,
+        &mut inputs,
+        &surveys,
+        &mut selection,
+        &teller,
+    )?;
+    if args.extra {
+        let mut progress = run.progress("search for extra keys".to_owned(), 0);
+        compare.extra(everywhere, &teller, &mut |position| progress.tick(position));
+    }
+    let facts = compare.facts().clone();
+    let report = compare.finish();
+    let missing = selection.missing()?.filter(|missing| !missing.is_empty());
+    if let Some(missing) = &missing {
+        super::say_missing(missing);
+    }
+    teller.finish()?;
+    let mut exit = match &report.stopped {
+        Some(error) => Exit::of_kind(error.kind()),
+        None if report.is_clean() => Exit::Done,
+        None => Exit::Findings,
+    };
+    if missing.is_some() {
+        exit = exit.and(Exit::Findings);
+    }
+    let shown = if run.json {
+        let missing = missing.map_or(0, |missing| missing.len());
+        show_json(&report, &facts, &inputs, args, run, missing, exit, out)
+    } else {
+        show(&report, inputs.len(), out)
+    };
+    if let Some(error) = &report.stopped {
+        let _ = out.flush();
+        super::say(&error.to_string());
+    }
+    match shown {
+        Err(_) if out.is_closed() => Ok(exit),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(exit),
+    }
+}
+
+fn options(args: &CompareArgs, run: &Run) -> Options {
+    Options {
+        policies: Policies {
+            now_ms: run.now.0,
+            expired: args.arrival.expired,
+            replace: false,
+            db_map: DbMap::new(args.arrival.map_db.iter().copied()),
+        },
+        ttl_tolerance_ms: i64::from(args.ttl_tolerance),
+        rounds: args.rounds,
+        pause: Duration::from_secs(1),
+        sample: args.sample.map(|percent| percent / 100.0),
+        touch: args.touch,
+        connections: args.connections.into(),
+        extra: args.extra,
+        spool_dir: plan::spool_dir(&args.input.how),
+    }
+}
+
+/// Reads one input to its end.
+fn survey(
+    input: &Input,
+    args: &CompareArgs,
+    run: &Run,
+    selection: &mut Selection,
+) -> Result<Survey> {
+    let bytes = input.bytes();
+    let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+    let mut progress = run.progress(format!("check {}", input.name()), bytes.len() as u64);
+    if let Some(increments) = input.newer_writes() {
+        run.note(&format!("{}: {increments}", input.name()));
+    }
+    compare::survey(&snapshot, selection, run.now.0, &mut |position| {
+        progress.tick(position)
+    })
+}
+
+fn say_destination(run: &Run, address: &str, compare: &Compare) {
+    let facts = compare.facts();
+    let keys = match facts.total_keys() {
+        Some(keys) => format!(", holds {}", plural(keys, "key")),
+        None => String::new(),
+    };
+    run.note(&format!("destination {address}: {}{keys}", facts.name()));
+    if !compare.abilities().dump {
+        run.note(
+            "the destination does not let us DUMP: all values are read by type, which takes longer",
+        );
+    }
+    if compare.touches() {
+        run.note("what is read counts as access there (no CLIENT NO-TOUCH): idle times begin anew");
+    }
+}
+
+fn hold(
+    compare: &mut Compare,
+    args: &CompareArgs,
+    run: &Run,
+    inputs: &mut Inputs,
+    surveys: &[Survey],
+    selection: &mut Selection,
+    teller: &Teller,
+) -> Result<()> {
+    for (index, survey) in surveys.iter().enumerate() {
+        if compare.is_stopped() {
+            compare.leave_out(survey);
+            continue;
+        }
+        let input = match run.open(inputs, index) {
+            Ok(input) => input,
+            Err(error) => {
+                compare.stop(error);
+                compare.leave_out(survey);
+                continue;
+            }
+        };
+        let bytes = input.bytes();
+        let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+        let mut progress = run.progress(format!("compare {}", input.name()), bytes.len() as u64);
+        *teller.lines.lock().unwrap_or_else(PoisonError::into_inner) = progress.lines();
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        compare.input(
+            number,
+            &snapshot,
+            survey,
+            selection,
+            teller,
+            &mut |position| {
+                changed(&input)?;
+                progress.tick(position)
+            },
+        )?;
+        drop(progress);
+        if let Err(error) = changed(&input) {
+            compare.stop(error);
+        }
+    }
+    Ok(())
+}
+
+/// A file that was written to while we read it proves nothing.
+fn changed(input: &Input) -> Result<()> {
+    match input.changed_since_open()? {
+        None => Ok(()),
+        Some(change) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("the file changed while it was compared ({change})"),
+        )
+        .or_input(input.name())
+        .with_hint("compare again with a copy that nobody writes to")),
+    }
+}
+
+/// Tells which keys differ.
+struct Teller {
+    /// Of the progress that is shown now.
+    lines: Mutex<Lines>,
+    names: Vec<String>,
+    told: AtomicUsize,
+    file: Option<Listing>,
+}
+
+impl Teller {
+    /// One line, as long as they are not many.
+    fn say(&self, text: impl FnOnce() -> String) {
+        if self.told.fetch_add(1, Ordering::Relaxed) < TOLD {
+            self.lines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .say(&text());
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        let told = self.told.load(Ordering::Relaxed);
+        if let more @ 1.. = told.saturating_sub(TOLD) {
+            let all = match &self.file {
+                Some(listing) => format!("; {} has them", listing.path.display()),
+                None => "; --differences FILE writes them all".to_owned(),
+            };
+            super::say(&format!("and {}{all}", plural(more as u64, "more key")));
+        }
+        // What was found before the end is worth having, too.
+        match self.file {
+            Some(listing) => listing.finish(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What came out, in words.
+fn words(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Different(found) => {
+            let mut parts: Vec<String> = found
+                .listed
+                .iter()
+                .take(3)
+                .map(|one| match one.at {
+                    rdbridge::meaning::Spot::Key => format!("{}: {}", one.what.name(), one.how),
+                    _ => format!("{} of {}: {}", one.what.name(), one.at, one.how),
+                })
+                .collect();
+            if found.more || found.listed.len() > 3 {
+                parts.push("and more".to_owned());
+            }
+            format!(": {}", parts.join("; "))
+        }
+        Verdict::NotComparable(why) => format!(": {why}"),
+        _ => String::new(),
+    }
+}
+
+impl Watcher for Teller {
+    fn key(&self, event: &KeyEvent<'_>) {
+        let name = usize::try_from(event.input)
+            .ok()
+            .and_then(|i| self.names.get(i))
+            .map_or("", String::as_str);
+        self.say(|| {
+            let input = if self.names.len() > 1 {
+                format!("{name}: ")
+            } else {
+                String::new()
+            };
+            format!(
+                "{input}offset {}: {} in db {}: {}{}",
+                event.offset,
+                Escaped(event.key),
+                event.db,
+                event.outcome.label(),
+                words(event.verdict)
+            )
+        });
+        if let Some(file) = &self.file {
+            let (mut more, mut reason) = (false, None);
+            let mut list = Vec::new();
+            match event.verdict {
+                Verdict::Different(found) => {
+                    more = found.more;
+                    list.extend(found.listed.iter().map(|one| {
+                        json!({"what": one.what.name(), "at": one.at.to_string(), "how": one.how})
+                    }));
+                }
+                Verdict::NotComparable(why) => reason = Some(why),
+                _ => {}
+            }
+            file.line(
+                json!({"input": name, "db": event.db, "offset": event.offset, "type": event.type_name,
+                       "outcome": event.outcome.name(), "differences": list, "more": more, "reason": reason}),
+                event.key,
+            );
+        }
+    }
+
+    fn extra(&self, db: u64, key: &[u8]) {
+        self.say(|| {
+            format!(
+                "{} in db {db} of the destination: not in the dump",
+                Escaped(key)
+            )
+        });
+        if let Some(file) = &self.file {
+            file.line(json!({"db": db, "outcome": "extra"}), key);
+        }
+    }
+}
+
+/// The file of `--differences`: it has its name when everything is written.
+struct Listing {
+    file: Mutex<(BufWriter<NamedTempFile>, Option<std::io::Error>)>,
+    path: PathBuf,
+}
+
+impl Listing {
+    fn create(path: &Path) -> Result<Self> {
+        let dir = match path.parent() {
+            Some(dir) if dir != Path::new("") => dir,
+            _ => Path::new("."),
+        };
+        let file = tempfile::Builder::new()
+            .prefix(".rdbridge-")
+            .suffix(".part")
+            .tempfile_in(dir)
+            .map_err(|error| cannot(path, error))?;
+        Ok(Self {
+            file: Mutex::new((BufWriter::new(file), None)),
+            path: path.to_owned(),
+        })
+    }
+
+    /// An object with the key in front of what else is known of it.
+    fn line(&self, rest: serde_json::Value, key: &[u8]) {
+        let mut line = b"{\"key\":".to_vec();
+        push_string(&mut line, key);
+        line.push(b',');
+        let rest = rest.to_string();
+        line.extend_from_slice(rest.get(1..).unwrap_or("}").as_bytes());
+        line.push(b'\n');
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.1.is_none()
+            && let Err(error) = file.0.write_all(&line)
+        {
+            file.1 = Some(error);
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        let cannot = |error| cannot(&self.path, error);
+        let (file, failed) = self
+            .file
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = failed {
+            return Err(cannot(error));
+        }
+        let file = file
+            .into_inner()
+            .map_err(|error| cannot(error.into_error()))?;
+        file.as_file().sync_all().map_err(cannot)?;
+        file.persist(&self.path)
+            .map(drop)
+            .map_err(|error| cannot(error.error))
+    }
+}
+
+#[cold]
+fn cannot(path: &Path, error: std::io::Error) -> Error {
+    Error::io(format!("{} cannot be written", path.display()), error)
+}
+
+fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
+    let seconds = report.elapsed.as_secs_f64();
+    writeln!(
+        out,
+        "{} in {}, {seconds:.1} s:",
+        plural(report.entries, "key"),
+        plural(inputs as u64, "input")
+    )?;
+    let mut table = Table::default();
+    for (outcome, count) in report.tally.iter() {
+        // The first line always; of the others those that happened.
+        if count > 0 || outcome == Outcome::Same {
+            table.row([outcome.label().into(), count.into()]);
+        }
+    }
+    if let Some(extra) = report.extra {
+        table.row(["only at the destination".into(), extra.into()]);
+    }
+    table.write(out, 2)?;
+    for (what, books) in [
+        ("differing keys by what differs", &report.books.differences),
+        (
+            "bookkeeping that differs, in keys",
+            &report.books.bookkeeping,
+        ),
+    ] {
+        if !books.is_empty() {
+            let parts: Vec<String> = books
+                .iter()
+                .map(|(name, keys)| format!("{name} {}", Grouped(*keys)))
+                .collect();
+            writeln!(out, "{what}: {}", parts.join(", "))?;
+        }
+    }
+    if report.read_again > 0 {
+        writeln!(out, "{} read again", plural(report.read_again, "key"))?;
+    }
+    if let Some(at_most) = report.at_most {
+        let compared = report.tally.compared();
+        let all = compared.saturating_add(report.tally.get(Outcome::NotSampled));
+        writeln!(
+            out,
+            "a sample of {} in {}: with 95 % confidence at most {} of them {} not as in the dump",
+            Grouped(compared),
+            plural(all, "key"),
+            Grouped(at_most),
+            if at_most == 1 { "is" } else { "are" }
+        )?;
+    }
+    if !report.adds_up() {
+        writeln!(
+            out,
+            "the outcomes are {} and do not add up to the keys: this is an error of rdbridge",
+            Grouped(report.tally.total())
+        )?;
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one object, used once"
+)]
+fn show_json(
+    report: &Report,
+    facts: &Facts,
+    inputs: &Inputs,
+    args: &CompareArgs,
+    run: &Run,
+    missing: u64,
+    exit: Exit,
+    out: &mut Out,
+) -> std::io::Result<()> {
+    let names: Vec<&str> = inputs
+        .sources()
+        .iter()
+        .map(rdbridge::input::Source::name)
+        .collect();
+    let sample = report.at_most.map(|at_most| {
+        json!({"percent": args.sample, "compared": report.tally.compared(), "confidence": 0.95, "differ_at_most": at_most})
+    });
+    let object = json!({
+        "inputs": names,
+        "now": run.now.rfc3339(),
+        "destination": facts.name(),
+        "entries": report.entries,
+        "outcomes": report.tally,
+        "differences": report.books.differences,
+        "bookkeeping": report.books.bookkeeping,
+        "extra": report.extra,
+        "read_again": report.read_again,
+        "sample": sample,
+        "ttl_tolerance_ms": args.ttl_tolerance,
+        "names_not_found": missing,
+        "elapsed_seconds": report.elapsed.as_secs_f64(),
+        "adds_up": report.adds_up(),
+        "stopped": report.stopped.as_ref().map(ToString::to_string),
+        "exit_code": exit as u8,
+    });
+    serde_json::to_writer(&mut *out, &object)?;
+    writeln!(out)
+}

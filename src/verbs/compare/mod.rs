@@ -1,0 +1,675 @@
+//! `compare`: proves, key by key, that the destination holds what dumps hold. Nothing is written.
+//!
+//! 1. [`survey`] reads a whole dump, its checksum included.
+//! 2. [`Compare::begin`] asks the destination what it is, and what it lets us ask.
+//! 3. [`Compare::input`] holds every entry against it, differing ones several times if that is wanted.
+//! 4. [`Compare::extra`] looks for keys that only the destination has.
+//! 5. [`Compare::finish`] adds up: the outcomes must be as many as the entries that were read.
+//!
+//! What is compared, and how, is [`crate::meaning`]'s.
+
+mod extra;
+mod outcome;
+mod sample;
+mod worker;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+pub use outcome::{Outcome, Tally};
+pub use sample::most_that_differ;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::meaning::{Abilities, Bookkeeping, Differences, Expiry, Verdict, Wanted, no_touch};
+use crate::outcome::Outcome as Arrival;
+use crate::replay::{ExpiredPolicy, Policies, arrival};
+use crate::resp::Connector;
+use crate::select::Selection;
+use crate::snapshot::{Entry, Record, Snapshot};
+use crate::survey::Survey;
+use crate::target::{Facts, Role};
+use crate::verbs::{Ticker, Watch};
+use sample::Sample;
+use worker::{Counted, Shared, Stop};
+
+/// How to compare.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Expiry, databases and the run's instant, as for a load.
+    pub policies: Policies,
+    /// By how much expiries may differ, milliseconds.
+    pub ttl_tolerance_ms: i64,
+    /// How often a key that differs is looked at, at least once: where a destination is in use, or a replica follows.
+    pub rounds: u32,
+    /// Between two rounds.
+    pub pause: Duration,
+    /// Which share of the entries is drawn at random, `0.0..=1.0`.
+    pub sample: Option<f64>,
+    /// Compare also where that counts as access and the dump carries times or counters of accesses.
+    pub touch: bool,
+    /// Connections; at least 1.
+    pub connections: usize,
+    /// Look for keys that only the destination has.
+    pub extra: bool,
+    /// Where the names of many keys, and what is too large to be held, are spooled.
+    pub spool_dir: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            policies: Policies::default(),
+            ttl_tolerance_ms: 1000,
+            rounds: 1,
+            pause: Duration::from_secs(1),
+            sample: None,
+            touch: false,
+            connections: 1,
+            extra: false,
+            spool_dir: PathBuf::from("/tmp"),
+        }
+    }
+}
+
+/// An entry of which it is not proven that the destination holds it.
+#[derive(Debug, Clone)]
+pub struct KeyEvent<'a> {
+    /// The number of the input.
+    pub input: u32,
+    /// The entry's number in its input.
+    pub ordinal: u64,
+    /// Where its record begins.
+    pub offset: u64,
+    /// Its database in the file.
+    pub db: u64,
+    /// Its key; of a very long one, the beginning.
+    pub key: &'a [u8],
+    /// Type and encoding in the file.
+    pub type_name: std::borrow::Cow<'a, str>,
+    /// What came out.
+    pub outcome: Outcome,
+    /// With what differs.
+    pub verdict: &'a Verdict,
+}
+
+/// Is told about single keys, from several threads.
+pub trait Watcher: Sync {
+    /// An entry of the dump differs.
+    fn key(&self, event: &KeyEvent<'_>);
+
+    /// Only the destination has this key. Of many, the first ones.
+    fn extra(&self, db: u64, key: &[u8]);
+}
+
+/// How many keys had which difference.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Keys by what differs, as [`crate::meaning::What::name`] has it.
+    pub differences: BTreeMap<&'static str, u64>,
+    /// Keys by the part of the bookkeeping that differs.
+    pub bookkeeping: BTreeMap<&'static str, u64>,
+}
+
+impl Books {
+    fn differences(&mut self, found: &Differences) {
+        let names: BTreeSet<_> = found.listed.iter().map(|one| one.what.name()).collect();
+        for name in names {
+            *self.differences.entry(name).or_default() += 1;
+        }
+    }
+
+    fn bookkeeping(&mut self, parts: Bookkeeping) {
+        for name in parts.names() {
+            *self.bookkeeping.entry(name).or_default() += 1;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (name, keys) in &other.differences {
+            *self.differences.entry(name).or_default() += keys;
+        }
+        for (name, keys) in &other.bookkeeping {
+            *self.bookkeeping.entry(name).or_default() += keys;
+        }
+    }
+}
+
+/// Reads a whole dump, checksum included.
+///
+/// # Errors
+/// Those of the reader, of the selection and of `watch`; `Limit` where it holds more kinds of things than any server.
+pub fn survey(
+    snapshot: &Snapshot<'_>,
+    selection: &mut Selection,
+    now_ms: i64,
+    watch: &mut Watch<'_>,
+) -> Result<Survey> {
+    let mut survey = Survey::new(crate::snapshot::Producer::new(snapshot.header()));
+    let mut records = snapshot.records();
+    let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
+    while let Some(record) = records.next_record()? {
+        match record {
+            Record::Entry(entry) => {
+                let selected = selection.admits(&entry, &mut scratch)?;
+                survey.add(&entry, selected, now_ms)?;
+                ticker.tick(watch, entry.end(), survey.entries)?;
+            }
+            other => survey.learn(&other)?,
+        }
+    }
+    Ok(survey)
+}
+
+/// A comparison that is under way.
+#[derive(Debug)]
+pub struct Compare {
+    connector: Connector,
+    options: Options,
+    facts: Facts,
+    abilities: Abilities,
+    touches: bool,
+    sample: Option<Sample>,
+    names: Option<extra::Names>,
+    /// The destination's databases that the dumps use.
+    dbs: BTreeSet<u64>,
+    tally: Tally,
+    books: Books,
+    entries: u64,
+    read_again: u64,
+    extra: Option<u64>,
+    started: Instant,
+    stopped: Option<Error>,
+}
+
+/// What came out of a comparison.
+#[derive(Debug)]
+pub struct Report {
+    /// Entries that the scanner read.
+    pub entries: u64,
+    /// Their outcomes.
+    pub tally: Tally,
+    /// What differs, in how many keys.
+    pub books: Books,
+    /// Keys that were looked at once more, over all rounds.
+    pub read_again: u64,
+    /// Keys that only the destination has, where they were looked for.
+    pub extra: Option<u64>,
+    /// Of a sample: how many of the selected keys differ at most, with 95 % confidence.
+    pub at_most: Option<u64>,
+    /// From the first question to the last reply.
+    pub elapsed: Duration,
+    /// Why it ended early, if it did.
+    pub stopped: Option<Error>,
+}
+
+impl Report {
+    /// Whether every entry that was read has exactly one outcome.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        self.tally.total() == self.entries
+    }
+
+    /// Whether everything that was to be proven is.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.adds_up()
+            && self.stopped.is_none()
+            && self.tally.findings() == 0
+            && self.extra.unwrap_or(0) == 0
+    }
+}
+
+impl Compare {
+    /// Asks the destination what it is and what it lets us ask.
+    ///
+    /// # Errors
+    /// Kind `Destination` where it cannot be reached or read; kind `Usage` where reading would reset what the dump carries.
+    pub fn begin(connector: Connector, surveys: &[Survey], options: Options) -> Result<Self> {
+        let started = Instant::now();
+        let dbs: BTreeSet<u64> = surveys
+            .iter()
+            .flat_map(|survey| survey.dbs.keys())
+            .map(|db| options.policies.db_map.get(*db))
+            .collect();
+        let asked: Vec<u64> = dbs.iter().copied().collect();
+        let mut connection = connector.connect()?;
+        let facts = Facts::gather(&mut connection, &asked)?;
+        // A replica can be read as well as its master.
+        let mut readable = facts.clone();
+        if let Some(Role::Replica(_)) = readable.role {
+            readable.role = None;
+        }
+        if let Some(refusal) = readable.refusal() {
+            return Err(refusal);
+        }
+        let untouched = no_touch(&mut connection)?;
+        let carried = surveys.iter().fold(0u64, |sum, s| {
+            sum.saturating_add(s.with_idle).saturating_add(s.with_freq)
+        });
+        if !untouched && carried > 0 && !options.touch {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!(
+                    "{carried} keys carry idle times or access counters, and {} counts what is read as accesses \
+                     (CLIENT NO-TOUCH came with 7.2): comparing would reset them",
+                    facts.name()
+                ),
+            )
+            .with_hint("say --touch where that does not matter"));
+        }
+        let first = surveys.iter().find_map(|survey| survey.samples.first());
+        let (db, name) = match first {
+            Some((db, name)) => (options.policies.db_map.get(*db), name.as_slice()),
+            None => (0, &b"rdbridge"[..]),
+        };
+        connection.select(db)?;
+        let abilities = Abilities::ask(
+            &mut connection,
+            name,
+            facts.clock_ahead_ms.unwrap_or(0),
+            options.ttl_tolerance_ms,
+        )?;
+        let sample = options.sample.map(Sample::new);
+        let names = options.extra.then(|| extra::Names::new(&options.spool_dir));
+        Ok(Self {
+            connector,
+            facts,
+            abilities,
+            touches: !untouched,
+            sample,
+            names,
+            dbs,
+            tally: Tally::default(),
+            books: Books::default(),
+            entries: 0,
+            read_again: 0,
+            extra: None,
+            started,
+            stopped: None,
+            options,
+        })
+    }
+
+    /// What the destination is.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What it lets us ask.
+    #[must_use]
+    pub fn abilities(&self) -> &Abilities {
+        &self.abilities
+    }
+
+    /// Whether what is read counts as access there.
+    #[must_use]
+    pub fn touches(&self) -> bool {
+        self.touches
+    }
+
+    /// Whether the run has ended early; what follows is only counted.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    /// Holds one dump that was surveyed before against the destination, in as many rounds as were asked for. What ends the run
+    /// early is kept for the report.
+    ///
+    /// # Errors
+    /// None but a selection that cannot be asked; everything else is in the report.
+    pub fn input(
+        &mut self,
+        input: u32,
+        snapshot: &Snapshot<'_>,
+        survey: &Survey,
+        selection: &mut Selection,
+        watcher: &dyn Watcher,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        if self.stopped.is_some() {
+            self.leave_out(survey);
+            return Ok(());
+        }
+        let mut only: Option<Vec<u64>> = None;
+        let mut entries = 0;
+        for round in 1..=self.options.rounds.max(1) {
+            let last = round >= self.options.rounds.max(1);
+            let again = Mutex::new(Vec::new());
+            let read = self.round(
+                input,
+                snapshot,
+                selection,
+                watcher,
+                watch,
+                only.as_deref(),
+                (!last).then_some(&again),
+            );
+            if only.is_none() {
+                entries = read;
+            }
+            let mut differing = again.into_inner().unwrap_or_default();
+            if self.stopped.is_some() || differing.is_empty() {
+                break;
+            }
+            differing.sort_unstable();
+            self.read_again = self.read_again.saturating_add(differing.len() as u64);
+            only = Some(differing);
+            std::thread::sleep(self.options.pause);
+        }
+        self.entries = self.entries.saturating_add(entries);
+        if self.stopped.is_some() {
+            self.entries = self
+                .entries
+                .saturating_add(survey.entries.saturating_sub(entries));
+            // Whatever has no outcome yet: not read, or to be read again.
+            let rest = self.entries.saturating_sub(self.tally.total());
+            self.tally.add(Outcome::NotReached, rest);
+        } else if entries != survey.entries {
+            self.stopped = Some(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "the input held {} entries when it was checked, and {entries} when it was compared: it changed",
+                    survey.entries
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Goes through the dump once: all of it, or `only` the entries with these numbers. Gives the entries read.
+    #[expect(clippy::too_many_arguments, reason = "the state of one run, used once")]
+    fn round(
+        &mut self,
+        input: u32,
+        snapshot: &Snapshot<'_>,
+        selection: &mut Selection,
+        watcher: &dyn Watcher,
+        watch: &mut Watch<'_>,
+        only: Option<&[u64]>,
+        again: Option<&Mutex<Vec<u64>>>,
+    ) -> u64 {
+        let stop = Stop::default();
+        let shared = Shared {
+            input,
+            connector: &self.connector,
+            abilities: &self.abilities,
+            spool_dir: &self.options.spool_dir,
+            watcher,
+            stop: &stop,
+            evicts: evicts(&self.facts),
+            again,
+        };
+        let (mut counted, mut entries) = (Counted::default(), 0);
+        std::thread::scope(|scope| {
+            let (mut senders, mut workers) = (Vec::new(), Vec::new());
+            for _ in 0..self.options.connections.max(1) {
+                let (sender, receiver) = sync_channel(BATCHES);
+                senders.push(sender);
+                let shared = &shared;
+                workers.push(scope.spawn(move || worker::run(shared, &receiver)));
+            }
+            let mut feeder = Feeder {
+                senders,
+                next: 0,
+                batch: Vec::with_capacity(BATCH),
+                unsent: 0,
+            };
+            let fed = feed(
+                Feed {
+                    input,
+                    policies: &self.options.policies,
+                    sample: self.sample.as_ref(),
+                    names: self.names.as_mut().filter(|_| only.is_none()),
+                    only,
+                },
+                snapshot,
+                selection,
+                &mut feeder,
+                &mut counted.tally,
+                &mut entries,
+                &stop,
+                watch,
+            );
+            if let Err(error) = fed {
+                stop.set(error);
+            }
+            counted.tally.add(Outcome::NotReached, feeder.close());
+            for worker in workers {
+                match worker.join() {
+                    Ok(by_worker) => {
+                        counted.tally.merge(&by_worker.tally);
+                        counted.books.merge(&by_worker.books);
+                    }
+                    Err(_) => stop.set(Error::new(
+                        ErrorKind::Destination,
+                        "a connection's thread ended unexpectedly",
+                    )),
+                }
+            }
+        });
+        self.tally.merge(&counted.tally);
+        self.books.merge(&counted.books);
+        self.stopped = stop.take();
+        entries
+    }
+
+    /// Counts the entries of an input that is not compared any more, since the run has ended early.
+    pub fn leave_out(&mut self, survey: &Survey) {
+        self.entries = self.entries.saturating_add(survey.entries);
+        self.tally.add(Outcome::NotReached, survey.entries);
+    }
+
+    /// Ends the run for a reason that comes from outside.
+    pub fn stop(&mut self, error: Error) {
+        self.stopped.get_or_insert(error);
+    }
+
+    /// Looks for keys that only the destination has, where that was asked for: in all of its databases, or with a selection in
+    /// those that the selected keys go to. Nothing that stands in a dump, selected or not, counts.
+    pub fn extra(&mut self, everywhere: bool, watcher: &dyn Watcher, watch: &mut Watch<'_>) {
+        let Some(names) = self.names.take() else {
+            return;
+        };
+        if self.stopped.is_some() {
+            return;
+        }
+        let mut dbs = self.dbs.clone();
+        if everywhere && let Some(held) = &self.facts.keys {
+            dbs.extend(held.keys().copied());
+        }
+        let dbs: Vec<u64> = dbs.into_iter().collect();
+        match names.find_others(&self.connector, &dbs, watcher, watch) {
+            Ok(count) => self.extra = Some(count),
+            Err(error) => self.stop(error),
+        }
+    }
+
+    /// Adds up.
+    #[must_use]
+    pub fn finish(self) -> Report {
+        let at_most = self.sample.as_ref().map(|_| {
+            let compared = self.tally.compared();
+            let all = compared.saturating_add(self.tally.get(Outcome::NotSampled));
+            most_that_differ(all, compared, self.tally.findings())
+        });
+        Report {
+            entries: self.entries,
+            tally: self.tally,
+            books: self.books,
+            read_again: self.read_again,
+            extra: self.extra,
+            at_most,
+            elapsed: self.started.elapsed(),
+            stopped: self.stopped,
+        }
+    }
+}
+
+/// Whether keys without an expiry, and with one, may have been evicted.
+fn evicts(facts: &Facts) -> [bool; 2] {
+    if facts.evicted_keys.unwrap_or(0) == 0 {
+        return [false, false];
+    }
+    match facts.maxmemory_policy.as_deref() {
+        Some(policy) if policy.starts_with("volatile") => [false, true],
+        _ => [true, true],
+    }
+}
+
+/// Entries in one batch to a connection.
+const BATCH: usize = 128;
+
+/// Batches that may wait for a connection.
+const BATCHES: usize = 4;
+
+/// Hands batches to connections in turn.
+struct Feeder<'data> {
+    senders: Vec<SyncSender<Vec<Wanted<'data>>>>,
+    next: usize,
+    batch: Vec<Wanted<'data>>,
+    /// Entries that no connection took.
+    unsent: u64,
+}
+
+impl<'data> Feeder<'data> {
+    fn push(&mut self, wanted: Wanted<'data>) {
+        self.batch.push(wanted);
+        if self.batch.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Gives the batch to whoever has room first; where nobody has, waits for the next in turn.
+    fn flush(&mut self) {
+        let mut batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        let count = batch.len() as u64;
+        let connections = self.senders.len();
+        for _ in 0..connections {
+            self.next = (self.next + 1) % connections;
+            let Some(sender) = self.senders.get(self.next) else {
+                continue;
+            };
+            match sender.try_send(batch) {
+                Ok(()) => return,
+                Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => batch = back,
+            }
+        }
+        match self.senders.get(self.next).map(|sender| sender.send(batch)) {
+            Some(Ok(())) => {}
+            _ => self.unsent += count,
+        }
+    }
+
+    fn close(mut self) -> u64 {
+        if !self.batch.is_empty() {
+            self.flush();
+        }
+        self.unsent
+    }
+}
+
+/// Which entries a round is about.
+struct Feed<'r> {
+    input: u32,
+    policies: &'r Policies,
+    sample: Option<&'r Sample>,
+    /// All names are wanted, for the search for extra keys.
+    names: Option<&'r mut extra::Names>,
+    only: Option<&'r [u64]>,
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the state of one round, used once"
+)]
+fn feed<'data>(
+    mut feed: Feed<'_>,
+    snapshot: &Snapshot<'data>,
+    selection: &mut Selection,
+    feeder: &mut Feeder<'data>,
+    tally: &mut Tally,
+    entries: &mut u64,
+    stop: &Stop,
+    watch: &mut Watch<'_>,
+) -> Result<()> {
+    // The checksum was verified by the survey.
+    let mut records = snapshot.unverified_records();
+    let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
+    while let Some(record) = records.next_record()? {
+        let Record::Entry(entry) = record else {
+            continue;
+        };
+        if let Some(only) = feed.only {
+            if only.binary_search(&entry.ordinal).is_ok() {
+                if stop.is_set() {
+                    tally.add(Outcome::NotReached, 1);
+                } else if let Ok(wanted) = wanted(&entry, feed.policies) {
+                    feeder.push(wanted);
+                }
+            }
+            continue;
+        }
+        if stop.is_set() {
+            break;
+        }
+        *entries = entries.saturating_add(1);
+        let admitted = (|| {
+            ticker.tick(watch, entry.end(), *entries)?;
+            if let Some(names) = &mut feed.names {
+                names.add(feed.policies.db_map.get(entry.db), &entry)?;
+            }
+            selection.admits(&entry, &mut scratch)
+        })();
+        let outcome = match admitted {
+            Ok(true) => match wanted(&entry, feed.policies) {
+                Ok(_)
+                    if feed
+                        .sample
+                        .is_some_and(|s| !s.has(feed.input, entry.ordinal)) =>
+                {
+                    Outcome::NotSampled
+                }
+                Ok(wanted) => {
+                    feeder.push(wanted);
+                    continue;
+                }
+                Err(outcome) => outcome,
+            },
+            Ok(false) => Outcome::NotSelected,
+            Err(error) => {
+                tally.add(Outcome::NotReached, 1);
+                return Err(error);
+            }
+        };
+        tally.add(outcome, 1);
+    }
+    Ok(())
+}
+
+/// What the destination should hold of an entry, or why nothing.
+fn wanted<'data>(
+    entry: &Entry<'data>,
+    policies: &Policies,
+) -> std::result::Result<Wanted<'data>, Outcome> {
+    let expire_at_ms = arrival(entry, policies).map_err(|outcome| match outcome {
+        Arrival::Empty => Outcome::Empty,
+        _ => Outcome::Expired,
+    })?;
+    let given = matches!(policies.expired, ExpiredPolicy::Ttl(_));
+    let expiry = match expire_at_ms {
+        None => Expiry::Never,
+        // Counted from the load's instant, which was before ours.
+        Some(at) if given && entry.expire_at_ms != Some(at) => Expiry::Until(at),
+        Some(at) => Expiry::At(at),
+    };
+    Ok(Wanted {
+        entry: *entry,
+        db: policies.db_map.get(entry.db),
+        expiry,
+    })
+}

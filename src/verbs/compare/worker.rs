@@ -1,0 +1,206 @@
+//! One connection of a comparison. Asking harms nobody, so what a broken connection left open is asked again.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use super::{Books, KeyEvent, Outcome, Tally, Watcher};
+use crate::error::{Error, ErrorKind, Result};
+use crate::meaning::{Abilities, Bench, Comparer, Expiry, Verdict, Wanted, no_touch};
+use crate::resp::Connector;
+
+/// What all connections of a round share.
+pub(super) struct Shared<'run> {
+    pub(super) input: u32,
+    pub(super) connector: &'run Connector,
+    pub(super) abilities: &'run Abilities,
+    pub(super) spool_dir: &'run Path,
+    pub(super) watcher: &'run dyn Watcher,
+    pub(super) stop: &'run Stop,
+    /// Which keys without an expiry, and with one, the destination may have evicted.
+    pub(super) evicts: [bool; 2],
+    /// Entries that are to be read again in another round, where there is one.
+    pub(super) again: Option<&'run Mutex<Vec<u64>>>,
+}
+
+/// Entries that are kept for another round, at most; what is over differs for good.
+const AGAIN: usize = 1 << 18;
+
+/// Ends a run from any thread, with the first reason given.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    flag: AtomicBool,
+    reason: Mutex<Option<Error>>,
+}
+
+impl Stop {
+    pub(super) fn set(&self, error: Error) {
+        if let Ok(mut reason) = self.reason.lock() {
+            reason.get_or_insert(error);
+        }
+        self.flag.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take(&self) -> Option<Error> {
+        self.reason.lock().ok().and_then(|mut reason| reason.take())
+    }
+}
+
+/// Connections that fail one after the other without any answer between them: then the run ends.
+const FAILURES: u32 = 4;
+
+/// Counts what came out.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub(super) tally: Tally,
+    pub(super) books: Books,
+}
+
+/// Runs one connection until the channel closes or the run stops. All entries that came through the channel are counted,
+/// but those for another round.
+pub(super) fn run<'data>(shared: &Shared<'_>, batches: &Receiver<Vec<Wanted<'data>>>) -> Counted {
+    let mut counted = Counted::default();
+    let mut waiting: VecDeque<Wanted<'data>> = VecDeque::new();
+    let mut bench = Bench::new(shared.spool_dir);
+    let (mut open, mut failures) = (true, 0u32);
+    while !shared.stop.is_set() && (open || !waiting.is_empty()) {
+        let before = counted.tally.total();
+        let result = talk(
+            shared,
+            batches,
+            &mut bench,
+            &mut waiting,
+            &mut open,
+            &mut counted,
+        );
+        let Err(error) = result else { break };
+        failures = if counted.tally.total() > before {
+            1
+        } else {
+            failures.saturating_add(1)
+        };
+        if error.kind() != ErrorKind::Destination || failures >= FAILURES {
+            shared.stop.set(error);
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100u64 << failures.min(5)));
+    }
+    let mut left = waiting.len() as u64;
+    if shared.stop.is_set() {
+        // The sender must not wait for room.
+        for batch in batches {
+            left = left.saturating_add(batch.len() as u64);
+        }
+    }
+    counted.tally.add(Outcome::NotReached, left);
+    counted
+}
+
+/// One connection's life.
+fn talk<'data>(
+    shared: &Shared<'_>,
+    batches: &Receiver<Vec<Wanted<'data>>>,
+    bench: &mut Bench,
+    waiting: &mut VecDeque<Wanted<'data>>,
+    open: &mut bool,
+    counted: &mut Counted,
+) -> Result<()> {
+    let mut connection = shared.connector.connect()?;
+    no_touch(&mut connection)?;
+    let mut comparer = Comparer::new(&mut connection, shared.abilities, bench)?;
+    let mut sink = |wanted: Wanted<'data>, (), verdict: Verdict| {
+        judge(shared, &wanted, &verdict, counted);
+        Ok(())
+    };
+    let mut work = || -> Result<()> {
+        loop {
+            while let Some(wanted) = waiting.pop_front() {
+                comparer.push(wanted, (), &mut sink)?;
+            }
+            if shared.stop.is_set() {
+                return Ok(());
+            }
+            match batches.try_recv() {
+                Ok(batch) => waiting.extend(batch),
+                // Nobody waits for more with questions under way.
+                Err(TryRecvError::Empty) => match batches.recv_timeout(Duration::from_millis(5)) {
+                    Ok(batch) => waiting.extend(batch),
+                    Err(std::sync::mpsc::RecvTimeoutError::Timeout) => comparer.drain(&mut sink)?,
+                    Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => *open = false,
+                },
+                Err(TryRecvError::Disconnected) => *open = false,
+            }
+            if !*open && waiting.is_empty() {
+                return comparer.drain(&mut sink);
+            }
+        }
+    };
+    let result = work();
+    // Of a run that was stopped, too.
+    let unanswered: Vec<_> = comparer
+        .into_unanswered()
+        .map(|(wanted, ())| wanted)
+        .collect();
+    for wanted in unanswered.into_iter().rev() {
+        waiting.push_front(wanted);
+    }
+    result
+}
+
+/// Counts a verdict, and tells the watcher where a person would want to know the key.
+fn judge(shared: &Shared<'_>, wanted: &Wanted<'_>, verdict: &Verdict, counted: &mut Counted) {
+    let outcome = match verdict {
+        Verdict::Same => Outcome::Same,
+        Verdict::SameBut(_) => Outcome::SameBut,
+        Verdict::Expired => Outcome::ExpiredMeanwhile,
+        Verdict::NotComparable(_) => Outcome::NotComparable,
+        Verdict::Different(_) => Outcome::Different,
+        Verdict::Missing => {
+            let [lasting, fading] = shared.evicts;
+            let perhaps = if wanted.expiry == Expiry::Never {
+                lasting
+            } else {
+                fading
+            };
+            if perhaps {
+                Outcome::PerhapsEvicted
+            } else {
+                Outcome::Gone
+            }
+        }
+    };
+    let entry = &wanted.entry;
+    if outcome.is_finding()
+        && let Some(again) = shared.again
+        && let Ok(mut again) = again.lock()
+        && again.len() < AGAIN
+    {
+        again.push(entry.ordinal);
+        return;
+    }
+    counted.tally.add(outcome, 1);
+    match verdict {
+        Verdict::SameBut(parts) => counted.books.bookkeeping(*parts),
+        Verdict::Different(found) => counted.books.differences(found),
+        _ => {}
+    }
+    if outcome.is_finding() {
+        shared.watcher.key(&KeyEvent {
+            input: shared.input,
+            ordinal: entry.ordinal,
+            offset: entry.offset,
+            db: entry.db,
+            key: &entry.key.preview(4096),
+            type_name: entry.value_type.name(entry.dialect),
+            outcome,
+            verdict,
+        });
+    }
+}
