@@ -9,8 +9,11 @@ use rdbridge::replay::Policies;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::time::Timestamp;
-use rdbridge::verbs::{check, export, info};
+use rdbridge::verbs::export::{json, resp};
+use rdbridge::verbs::{check, export, get, info, keys};
 
+use super::super::support::dump::crc64;
+use super::super::support::wire;
 use super::judge::judge_error;
 
 static SPOOL_DIR: LazyLock<PathBuf> = LazyLock::new(std::env::temp_dir);
@@ -18,7 +21,7 @@ static SPOOL_DIR: LazyLock<PathBuf> = LazyLock::new(std::env::temp_dir);
 /// An instant of our own: runs do not depend on the clock.
 const NOW: i64 = 1_800_000_000;
 
-/// Runs `check`, `info` and `export --format restore`. `entries` were scanned before `error`, if there was one.
+/// Runs `check`, `info`, the exports, `keys` and `get`. `entries` were scanned before `error`, if there was one.
 pub(crate) fn judge_verbs(
     snapshot: Snapshot<'_>,
     bytes: &[u8],
@@ -28,16 +31,37 @@ pub(crate) fn judge_verbs(
     judge_check(&snapshot, bytes, entries, error);
     judge_info(&snapshot, bytes, entries, error);
     judge_export(&snapshot, bytes, entries, error);
+    // They cost as much as everything else together, and one file says about as much as its neighbours.
+    if crc64(bytes).is_multiple_of(8) {
+        judge_output(&snapshot, bytes, entries, error);
+    }
 }
 
 fn judge_check(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Option<&String>) {
+    let told = judge_check_on(1, snapshot, bytes, entries, error);
+    // Threads cost more than the walking here: a part of the files is enough.
+    if crc64(bytes).is_multiple_of(64) {
+        let again = judge_check_on(2, snapshot, bytes, entries, error);
+        assert_eq!(told, again, "two threads tell something else than one");
+    }
+}
+
+/// What was told, in order.
+fn judge_check_on(
+    threads: usize,
+    snapshot: &Snapshot<'_>,
+    bytes: &[u8],
+    entries: u64,
+    error: Option<&String>,
+) -> Vec<String> {
     let options = check::Options {
         values: true,
-        threads: 1,
+        threads,
         strict: true,
         duplicates: true,
         spool_dir: SPOOL_DIR.clone(),
     };
+    let mut words = Vec::new();
     let mut told = 0;
     let outcome = check::check(
         snapshot,
@@ -45,6 +69,7 @@ fn judge_check(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Optio
         &mut Selection::all(),
         &mut |finding| {
             told += 1;
+            words.push(finding.to_string());
             judge_finding(&finding, bytes);
             Ok(())
         },
@@ -52,7 +77,10 @@ fn judge_check(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Optio
     );
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(error) => return judge_limit(&error, bytes),
+        Err(error) => {
+            judge_limit(&error, bytes);
+            return words;
+        }
     };
     assert_eq!(outcome.faults, told);
     assert_eq!(outcome.totals.entries, entries);
@@ -63,6 +91,7 @@ fn judge_check(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Optio
     }
     assert!(outcome.warnings.len() < 100, "warnings are told once each");
     judge_json(&outcome);
+    words
 }
 
 fn judge_finding(finding: &check::Finding, bytes: &[u8]) {
@@ -143,6 +172,239 @@ fn judge_export(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Opti
     }
     // Payloads are the file's own bytes; keys and libraries may have been compressed.
     assert!(out.0 <= bytes.len() as u64 * 88 + (entries + 1) * 300);
+}
+
+/// Output that is kept where it is not too much.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    total: u64,
+}
+
+impl Kept {
+    const MOST: usize = 1 << 20;
+
+    /// All of it, if it was kept.
+    fn whole(&self) -> Option<&[u8]> {
+        (self.total == self.bytes.len() as u64).then_some(&*self.bytes)
+    }
+}
+
+impl std::io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.total += bytes.len() as u64;
+        if self.total <= Self::MOST as u64 {
+            self.bytes.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs `keys`, `get` and the exports that decode values: what they write can be read by others, and has what was scanned.
+fn judge_output(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Option<&String>) {
+    let threads = 1 + usize::from(crc64(bytes).is_multiple_of(64));
+    judge_keys(threads, snapshot, bytes, entries, error);
+    judge_json_export(threads, snapshot, bytes, entries, error);
+    judge_resp_export(threads, snapshot, bytes, entries, error);
+    judge_get(snapshot, bytes, entries);
+}
+
+fn judge_end<R>(result: rdbridge::Result<R>, bytes: &[u8], error: Option<&String>) -> Option<R> {
+    match result {
+        Ok(report) => {
+            assert_eq!(error, None, "a verb reads on");
+            Some(report)
+        }
+        Err(found) => {
+            judge_error(&found, bytes);
+            if found.kind() != ErrorKind::Limit {
+                assert_eq!(Some(&found.to_string()), error, "a verb stops elsewhere");
+            }
+            None
+        }
+    }
+}
+
+/// Every line is an object.
+fn judge_lines(out: &Kept, count: u64) {
+    let Some(text) = out.whole() else {
+        return;
+    };
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    let mut seen = 0;
+    for line in lines {
+        let object: serde_json::Value = serde_json::from_slice(line)
+            .unwrap_or_else(|e| panic!("no JSON ({e}): {}", line.escape_ascii()));
+        assert!(object.is_object() && line.ends_with(b"\n"), "{object}");
+        seen += 1;
+    }
+    assert_eq!(seen, count, "lines");
+}
+
+fn judge_keys(
+    threads: usize,
+    snapshot: &Snapshot<'_>,
+    bytes: &[u8],
+    entries: u64,
+    error: Option<&String>,
+) {
+    let options = keys::Options {
+        format: keys::Format::Ndjson,
+        threads,
+        spool_dir: SPOOL_DIR.clone(),
+    };
+    let (mut out, mut damaged) = (Kept::default(), 0);
+    let result = keys::keys(
+        snapshot,
+        &mut Selection::all(),
+        &options,
+        &mut out,
+        &mut |_, damage| {
+            damaged += 1;
+            assert!(damage.is_some());
+            Ok(())
+        },
+        &mut |_| Ok(()),
+    );
+    if let Some(report) = judge_end(result, bytes, error) {
+        assert_eq!((report.entries, report.listed), (entries, entries));
+        assert_eq!(report.damaged, damaged);
+    }
+    judge_lines(&out, entries);
+}
+
+fn judge_json_export(
+    threads: usize,
+    snapshot: &Snapshot<'_>,
+    bytes: &[u8],
+    entries: u64,
+    error: Option<&String>,
+) {
+    for layout in [json::Layout::Lines, json::Layout::Document] {
+        let options = json::Options {
+            layout,
+            function_lines: true,
+            threads,
+            spool_dir: SPOOL_DIR.clone(),
+        };
+        let (mut out, mut damaged) = (Kept::default(), 0);
+        let document = layout == json::Layout::Document;
+        if document {
+            json::begin_document(&mut out).expect("memory");
+        }
+        let result = json::export(
+            snapshot,
+            ("dump", 0),
+            &mut Selection::all(),
+            &options,
+            &mut out,
+            &mut |_, damage| {
+                damaged += 1;
+                assert!(damage.is_some());
+                Ok(())
+            },
+            &mut |_| Ok(()),
+        );
+        let Some(report) = judge_end(result, bytes, error) else {
+            continue;
+        };
+        assert_eq!((report.entries, report.written), (entries, entries));
+        assert_eq!(report.damaged, damaged);
+        if document {
+            json::end_document(&mut out).expect("memory");
+            if let Some(text) = out.whole() {
+                let read: Result<serde_json::Value, _> = serde_json::from_slice(text);
+                assert!(read.is_ok(), "{read:?}: {}", text.escape_ascii());
+            }
+        } else {
+            judge_lines(&out, entries + report.functions_written);
+        }
+    }
+}
+
+fn judge_resp_export(
+    threads: usize,
+    snapshot: &Snapshot<'_>,
+    bytes: &[u8],
+    entries: u64,
+    error: Option<&String>,
+) {
+    let options = resp::Options {
+        target: None,
+        policies: Policies {
+            now_ms: NOW * 1000,
+            ..Policies::default()
+        },
+        threads,
+        spool_dir: SPOOL_DIR.clone(),
+    };
+    let mut out = Kept::default();
+    let result = resp::export(
+        snapshot,
+        &mut Selection::all(),
+        &options,
+        &mut 0,
+        &mut out,
+        &mut |_, _| Ok(()),
+        &mut |_| Ok(()),
+    );
+    if let Some(report) = judge_end(result, bytes, error) {
+        assert_eq!(report.entries, entries);
+        assert!(report.adds_up(), "{report:?}");
+    }
+    let mut rest = out.whole().unwrap_or_default();
+    while !rest.is_empty() {
+        let (words, used) = wire::command(rest).expect("whole commands only");
+        assert!(!words.is_empty() && !words[0].is_empty());
+        rest = &rest[used..];
+    }
+}
+
+fn judge_get(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64) {
+    let mut shower = get::Shower::new(&SPOOL_DIR);
+    let mut seen = 0;
+    let found = get::find(
+        snapshot,
+        &get::Wanted::new(b"*"),
+        &SPOOL_DIR,
+        &mut |entry| {
+            seen += 1;
+            let mut out = Kept::default();
+            match shower.json(entry, &mut out) {
+                Ok(_) => judge_lines(&out, 1),
+                Err(error) => judge_limit(&error, bytes),
+            }
+            let mut out = Kept::default();
+            match get::payload(entry, false, &mut out) {
+                Ok(()) => {
+                    let whole = out.whole().unwrap_or_default();
+                    if let Some((covered, sum)) = whole.split_last_chunk::<8>() {
+                        assert_eq!(crc64(covered).to_le_bytes(), *sum, "a payload's checksum");
+                    }
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}"),
+            }
+            if let Err(error) = shower.raw(entry, &mut Kept::default()) {
+                assert!(
+                    matches!(
+                        error.kind(),
+                        ErrorKind::Usage | ErrorKind::Corrupt | ErrorKind::Limit
+                    ),
+                    "{error}"
+                );
+            }
+            Ok(())
+        },
+        &mut |_| Ok(()),
+    );
+    match found {
+        Ok(count) => assert_eq!(count, seen),
+        Err(error) => judge_error(&error, bytes),
+    }
+    assert!(seen <= entries);
 }
 
 /// Damage is data for these verbs; only a bound may stop them.
