@@ -41,17 +41,25 @@ pub struct Decoder<F: Findings = Strict> {
 pub(super) struct Told<F> {
     pub(super) sink: F,
     pub(super) damaged: bool,
+    /// A second walk tells nothing again.
+    pub(super) muted: bool,
 }
 
 impl<F: Findings> Findings for Told<F> {
     #[cold]
     fn found(&mut self, finding: Finding) -> Result<()> {
+        if self.muted {
+            return Ok(());
+        }
         self.sink.found(finding)
     }
 
     #[cold]
     fn unreadable(&mut self, error: Error) -> Result<()> {
         self.damaged = true;
+        if self.muted {
+            return Ok(());
+        }
         self.sink.unreadable(error)
     }
 }
@@ -100,6 +108,7 @@ impl<F: Findings> Decoder<F> {
             findings: Told {
                 sink: findings,
                 damaged: false,
+                muted: false,
             },
             blob: Hold::default(),
             names: Hold::default(),

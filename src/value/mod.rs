@@ -57,6 +57,7 @@ mod list;
 pub mod listpack;
 mod module;
 mod packed;
+mod partition;
 mod positions;
 mod set;
 mod stream;

@@ -2,10 +2,11 @@
 
 use super::decoder::Decoder;
 use super::element::Element;
-use super::findings::{Finding, Findings, Rule};
+use super::findings::{Finding, Findings};
 use super::packed::{Hold, Packed};
 use super::template::Names;
 use super::unique::{Unique, same};
+use super::validate::Keyed;
 use crate::error::{Place, Result};
 use crate::wire::{Cursor, Str};
 
@@ -63,13 +64,12 @@ impl<'d> Positions<'d> {
 
 impl<F: Findings> Decoder<F> {
     /// Ends a collection whose keys were noted in `unique`, and tells those that occur twice.
-    pub(super) fn tell_twice(
-        &mut self,
-        unique: &mut Unique,
-        positions: &Positions<'_>,
-        rule: Rule,
-        what: &'static str,
-    ) -> Result<()> {
+    pub(super) fn tell_twice(&mut self, unique: &mut Unique, keyed: &Keyed<'_>) -> Result<()> {
+        let Keyed {
+            positions,
+            rule,
+            what,
+        } = keyed;
         let (mut left, mut right) = (Vec::new(), Vec::new());
         let (blob, names) = (&self.blob, &self.names);
         let (mut twice, count) = unique.finish(|a, b| {
@@ -88,7 +88,7 @@ impl<F: Findings> Decoder<F> {
             let before = positions.place(first);
             let before = before.inside.map_or(before.offset, |(_, byte)| byte);
             self.findings.found(Finding {
-                rule,
+                rule: *rule,
                 place,
                 what: format!("the same {what} stood at {before} before").into(),
             })?;
@@ -98,7 +98,7 @@ impl<F: Findings> Decoder<F> {
             && more > 0
         {
             self.findings.found(Finding {
-                rule,
+                rule: *rule,
                 place,
                 what: format!("{more} more of this value are not listed").into(),
             })?;

@@ -1075,6 +1075,55 @@ fn every_broken_rule_is_told_with_its_place() {
 }
 
 #[test]
+fn duplicates_in_large_collections_are_found_and_nothing_is_told_twice() {
+    use crate::wire::{Str, length};
+    for (value_type, extra) in [(2u8, ""), (4, "v"), (5, "score")] {
+        let count = 150_000u64;
+        let mut body = Vec::new();
+        length::write(&mut body, count);
+        let mut places = Vec::new();
+        for i in 0..count {
+            places.push(100 + body.len());
+            // The last one is the first one again, encoded in another way.
+            let name = if i == 0 || i + 1 == count {
+                7
+            } else {
+                1000 + i
+            };
+            if i == 0 {
+                Str::write_raw(&mut body, name.to_string().as_bytes());
+            } else {
+                Str::write(&mut body, name.to_string().as_bytes(), true);
+            }
+            match extra {
+                "v" => Str::write_raw(&mut body, b"v"),
+                // One score that is none: told by the first walk only.
+                "score" => {
+                    let score = if i == 77 { f64::NAN } else { 1.0 };
+                    body.extend_from_slice(&score.to_le_bytes());
+                }
+                _ => {}
+            }
+        }
+        let (told, summary) = judged(&entry(value_type, R, &body));
+        assert_eq!(summary.elements, count);
+        let last = places.last().unwrap();
+        let what = if value_type == 4 { "field" } else { "member" };
+        let duplicate = format!(
+            "duplicate: offset {last} ({last:#x}): the same {what} stood at {} before",
+            places[0]
+        );
+        if value_type == 5 {
+            assert_eq!(told.len(), 2);
+            assert!(told[0].starts_with("score-nan"), "{}", told[0]);
+            assert_eq!(told[1], duplicate);
+        } else {
+            assert_eq!(told, [duplicate]);
+        }
+    }
+}
+
+#[test]
 fn strict_makes_the_first_fault_an_error_with_place_and_key() {
     let bytes = hex("0c 02000000 02000000 0500 0500");
     let entry = entry(11, R, &bytes);

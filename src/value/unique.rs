@@ -1,12 +1,14 @@
-//! Which strings of one collection occur twice: exactly, in a bounded table, and through spooled fingerprints above it.
+//! Which strings of one collection occur twice: exactly, in a bounded table, and through the disk above it.
 //!
 //! A string is noted by a keyed hash and a position by which it is found again. Equal hashes are only a hint: the bytes
-//! are compared before anything is told.
+//! are compared before anything is told. A collection too large for the table is walked once with its hashes alone
+//! ([`super::partition`]), and a second time only if one of them occurs twice.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
 use super::element::{Element, IntText};
+use super::partition::Partitions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{FingerprintKey, Fingerprints};
 
@@ -22,6 +24,11 @@ pub(super) struct Unique {
     /// Positions of two strings with the same hash.
     hints: Vec<(u64, u64)>,
     spill: Option<Fingerprints>,
+    /// The collection can be walked again.
+    can_repeat: bool,
+    partitions: Option<Partitions>,
+    /// In the second walk: the hashes that matter, rising.
+    suspects: Option<Vec<u64>>,
 }
 
 impl Default for Unique {
@@ -36,6 +43,9 @@ impl Default for Unique {
             table: Vec::new(),
             hints: Vec::new(),
             spill: None,
+            can_repeat: false,
+            partitions: None,
+            suspects: None,
         }
     }
 }
@@ -50,12 +60,23 @@ impl Unique {
     const IN_MEMORY: usize = 256 * 1024;
     /// Strings from this length on are hashed piece by piece, since they may be compressed in one place and not in another.
     const LONG: u64 = 4096;
+    /// How many hashes that occur twice are held, 8 bytes each. Where they are more, the second walk notes everything.
+    const MOST_SUSPECTS: usize = 64 * 1024;
     /// How many pairs are told of one collection.
     const MOST_TOLD: usize = 1000;
 
-    /// Begins a collection of about `count` strings, as claimed.
+    /// Begins a collection of about `count` strings, as claimed. With `can_repeat` the caller asks
+    /// [`Unique::wants_second_walk`] before it ends.
     #[inline]
-    pub(super) fn begin(&mut self, count: u64) {
+    pub(super) fn begin(&mut self, count: u64, can_repeat: bool) {
+        self.can_repeat = can_repeat;
+        self.partitions = None;
+        self.suspects = None;
+        self.clear(count);
+    }
+
+    #[inline]
+    fn clear(&mut self, count: u64) {
         let count = usize::try_from(count)
             .unwrap_or(usize::MAX)
             .clamp(8, Self::IN_TABLE);
@@ -99,6 +120,14 @@ impl Unique {
                 pieces.finish()
             }
         };
+        if let Some(partitions) = &mut self.partitions {
+            return partitions.push(hash);
+        }
+        if let Some(suspects) = &self.suspects
+            && suspects.binary_search(&hash).is_err()
+        {
+            return Ok(());
+        }
         if self.spill.is_some() || self.marks.len() >= Self::IN_TABLE {
             return self.spill(hash, position, spool_dir);
         }
@@ -153,8 +182,38 @@ impl Unique {
         }
     }
 
+    /// Ends the first walk. `true` where the collection must be walked again, and the same strings noted once more.
+    pub(super) fn wants_second_walk(&mut self) -> Result<bool> {
+        let Some(partitions) = self.partitions.take() else {
+            return Ok(false);
+        };
+        self.can_repeat = false;
+        match partitions.finish(Self::MOST_SUSPECTS)? {
+            Some(suspects) if suspects.is_empty() => {
+                self.clear(0);
+                Ok(false)
+            }
+            suspects => {
+                self.clear(suspects.as_ref().map_or(u64::MAX, |s| s.len() as u64));
+                self.suspects = suspects;
+                Ok(true)
+            }
+        }
+    }
+
     #[cold]
     fn spill(&mut self, hash: u64, position: u64, spool_dir: Option<&Path>) -> Result<()> {
+        if self.can_repeat
+            && let Some(dir) = spool_dir
+        {
+            let mut partitions = Partitions::new(dir)?;
+            for (hash, _) in self.marks.drain(..) {
+                partitions.push(hash)?;
+            }
+            partitions.push(hash)?;
+            self.partitions = Some(partitions);
+            return Ok(());
+        }
         let spill = match &mut self.spill {
             Some(spill) => spill,
             None => {
@@ -298,10 +357,32 @@ mod tests {
     use super::*;
 
     fn run(texts: &[String], dir: Option<&Path>) -> Result<(Vec<Twice>, u64)> {
+        let once = run_with(texts, dir, false);
+        let twice = run_with(texts, dir, true);
+        match (&once, &twice) {
+            (Ok((a, n)), Ok((b, m))) => {
+                assert_eq!(n, m, "both ways count the same");
+                assert_eq!(a.len(), b.len());
+            }
+            (a, b) => assert_eq!(a.is_ok(), b.is_ok()),
+        }
+        twice
+    }
+
+    fn run_with(
+        texts: &[String],
+        dir: Option<&Path>,
+        can_repeat: bool,
+    ) -> Result<(Vec<Twice>, u64)> {
         let mut unique = Unique::default();
-        unique.begin(4);
-        for (i, text) in texts.iter().enumerate() {
-            unique.note(&Element::Bytes(text.as_bytes()), i as u64, dir)?;
+        unique.begin(4, can_repeat);
+        loop {
+            for (i, text) in texts.iter().enumerate() {
+                unique.note(&Element::Bytes(text.as_bytes()), i as u64, dir)?;
+            }
+            if !unique.wants_second_walk()? {
+                break;
+            }
         }
         unique.finish(|a, b| Ok(texts[a as usize] == texts[b as usize]))
     }
@@ -327,6 +408,14 @@ mod tests {
         let texts = vec!["x".to_owned(); 5000];
         let (told, number) = run(&texts, None).unwrap();
         assert_eq!((told.len(), number), (1000, 4999));
+        let dir = tempfile::tempdir().unwrap();
+        let texts: Vec<String> = (0..300_000).map(|i| (i / 2).to_string()).collect();
+        let (told, number) = run(&texts, Some(dir.path())).unwrap();
+        assert_eq!(
+            (told.len(), number),
+            (1000, 150_000),
+            "more suspects than are held"
+        );
     }
 
     #[test]
@@ -338,7 +427,7 @@ mod tests {
     #[test]
     fn the_encoding_of_a_string_does_not_matter() {
         let mut unique = Unique::default();
-        unique.begin(2);
+        unique.begin(2, false);
         unique.note(&Element::Int(5), 0, None).unwrap();
         unique.note(&Element::Bytes(b"5"), 1, None).unwrap();
         let (told, _) = unique.finish(|_, _| Ok(true)).unwrap();
@@ -356,7 +445,7 @@ mod tests {
             })
         };
         let mut unique = Unique::default();
-        unique.begin(2);
+        unique.begin(2, false);
         unique.note(&Element::Bytes(&long), 0, None).unwrap();
         unique.note(&lzf(long.len()), 1, None).unwrap();
         assert_eq!(unique.finish(|_, _| Ok(true)).unwrap().1, 1);

@@ -8,6 +8,7 @@ use super::element::{Element, IntText};
 use super::findings::{Finding, Findings, Rule};
 use super::hash::Hash;
 use super::module::{ModuleItem, key_meta_classes};
+use super::positions::Positions;
 use super::set::Set;
 use super::unique::Unique;
 use super::validate_stream::walk_stream;
@@ -94,20 +95,82 @@ impl<F: Findings> Decoder<F> {
         elements: &mut u64,
     ) -> Result<()> {
         let [unique, names] = unique;
-        match self.decode(entry)? {
+        let again = match self.decode(entry)? {
             Value::String(element) | Value::Json(element) => {
                 *elements = 1;
-                drain(element)
+                return drain(element);
             }
-            Value::List(list) => walk_list(list, elements),
-            Value::Set(set) => walk_set(set, entry, unique, elements),
-            Value::Zset(zset) => walk_zset(zset, unique, elements),
-            Value::Hash(hash) => walk_hash(hash, entry, unique, elements),
-            Value::Stream(stream) => walk_stream(stream, unique, names, elements),
-            Value::Array(array) => walk_array(array, elements),
-            Value::Module(module) => walk_module(module, elements),
+            Value::List(list) => return walk_list(list, elements),
+            Value::Stream(stream) => return walk_stream(stream, unique, names, elements),
+            Value::Array(array) => return walk_array(array, elements),
+            Value::Module(module) => return walk_module(module, elements),
+            keyed => {
+                unique.begin(keyed.claimed(), true);
+                walk_keyed(keyed, entry, unique, elements)?
+            }
+        };
+        if again {
+            // Everything but the duplicates was told by the first walk.
+            self.findings.muted = true;
+            let walked = match self.decode(entry) {
+                Ok(keyed) => walk_keyed(keyed, entry, unique, &mut 0),
+                Err(error) => Err(error),
+            };
+            self.findings.muted = false;
+            walked?;
+        }
+        Ok(())
+    }
+}
+
+impl<F: Findings> Value<'_, F> {
+    /// How many keys a set, sorted set or hash has, as claimed.
+    fn claimed(&self) -> u64 {
+        match self {
+            Value::Set(set) => set.claimed(),
+            Value::Zset(zset) => zset.claimed(),
+            Value::Hash(hash) => hash.claimed(),
+            _ => 0,
         }
     }
+}
+
+/// What is to be told of keys that occur twice.
+#[derive(Debug)]
+pub(super) struct Keyed<'d> {
+    pub(super) positions: Positions<'d>,
+    pub(super) rule: Rule,
+    pub(super) what: &'static str,
+}
+
+/// Walks a set, sorted set or hash, and tells the keys that occur twice. `true` where that takes a second walk.
+fn walk_keyed<F: Findings>(
+    value: Value<'_, F>,
+    entry: &Entry<'_>,
+    unique: &mut Unique,
+    elements: &mut u64,
+) -> Result<bool> {
+    match value {
+        Value::Set(set) => walk_set(set, entry, unique, elements),
+        Value::Zset(zset) => walk_zset(zset, unique, elements),
+        Value::Hash(hash) => walk_hash(hash, entry, unique, elements),
+        // The caller sends no others.
+        _ => Ok(false),
+    }
+}
+
+/// Ends a walk over keys.
+fn end_keyed<F: Findings>(
+    decoder: &mut Decoder<F>,
+    unique: &mut Unique,
+    keyed: &Keyed<'_>,
+) -> Result<bool> {
+    if unique.wants_second_walk()? {
+        return Ok(true);
+    }
+    decoder.findings.muted = false;
+    decoder.tell_twice(unique, keyed)?;
+    Ok(false)
 }
 
 /// Reads a compressed string through.
@@ -147,11 +210,10 @@ fn walk_set<F: Findings>(
     entry: &Entry<'_>,
     unique: &mut Unique,
     elements: &mut u64,
-) -> Result<()> {
+) -> Result<bool> {
     // What rises strictly has no duplicates, and what does not is told by the walker.
     let rises = entry.value_type == ValueType::SET_INTSET;
     let dir = set.decoder().spool_dir.clone();
-    unique.begin(if rises { 0 } else { set.claimed() });
     loop {
         let noted = match set.next_member()? {
             None => break,
@@ -160,18 +222,20 @@ fn walk_set<F: Findings>(
         };
         noted!(set, elements, noted);
     }
-    let positions = set.positions();
-    set.decoder()
-        .tell_twice(unique, &positions, Rule::Duplicate, "member")
+    let keyed = Keyed {
+        positions: set.positions(),
+        rule: Rule::Duplicate,
+        what: "member",
+    };
+    end_keyed(set.decoder(), unique, &keyed)
 }
 
 fn walk_zset<F: Findings>(
     mut zset: Zset<'_, F>,
     unique: &mut Unique,
     elements: &mut u64,
-) -> Result<()> {
+) -> Result<bool> {
     let dir = zset.decoder().spool_dir.clone();
-    unique.begin(zset.claimed());
     loop {
         let noted = match zset.next_scored()? {
             None => break,
@@ -179,9 +243,12 @@ fn walk_zset<F: Findings>(
         };
         noted!(zset, elements, noted);
     }
-    let positions = zset.positions();
-    zset.decoder()
-        .tell_twice(unique, &positions, Rule::Duplicate, "member")
+    let keyed = Keyed {
+        positions: zset.positions(),
+        rule: Rule::Duplicate,
+        what: "member",
+    };
+    end_keyed(zset.decoder(), unique, &keyed)
 }
 
 fn walk_hash<F: Findings>(
@@ -189,13 +256,12 @@ fn walk_hash<F: Findings>(
     entry: &Entry<'_>,
     unique: &mut Unique,
     elements: &mut u64,
-) -> Result<()> {
+) -> Result<bool> {
     let dir = hash.decoder().spool_dir.clone();
     // Servers keep such a hash as a listpack, and may not look for duplicates then.
     let mut small = entry.value_type == ValueType::HASH && hash.claimed() <= SMALL_HASH.1;
     let mut rising = (entry.dialect == Dialect::Redis && (29..=32).contains(&entry.value_type.0))
         .then(Rising::default);
-    unique.begin(hash.claimed());
     loop {
         let mut falls = None;
         let noted = match hash.next_field()? {
@@ -237,13 +303,16 @@ fn walk_hash<F: Findings>(
         let noted = drain(found.value);
         noted!(hash, elements, noted);
     }
-    let rule = if small {
-        Rule::DuplicateInSmallHash
-    } else {
-        Rule::Duplicate
+    let keyed = Keyed {
+        positions: hash.positions(),
+        rule: if small {
+            Rule::DuplicateInSmallHash
+        } else {
+            Rule::Duplicate
+        },
+        what: "field",
     };
-    let positions = hash.positions();
-    hash.decoder().tell_twice(unique, &positions, rule, "field")
+    end_keyed(hash.decoder(), unique, &keyed)
 }
 
 /// Whether names rise by length, then by bytes.

@@ -6,6 +6,7 @@ use super::positions::Positions;
 use super::stream::Stream;
 use super::stream_groups::Pending;
 use super::unique::Unique;
+use super::validate::Keyed;
 use crate::error::{Place, Result};
 use crate::wire::Cursor;
 
@@ -27,7 +28,7 @@ pub(super) fn walk_stream<F: Findings>(
     let body = stream.body();
     let dir = stream.decoder.spool_dir.clone();
     let mut owners = Owners::default();
-    groups.begin(meta.groups);
+    groups.begin(meta.groups, false);
     loop {
         let noted = match stream.next_group()? {
             None => break,
@@ -41,7 +42,7 @@ pub(super) fn walk_stream<F: Findings>(
         }
         while stream.next_pending()?.is_some() {}
         stream.check_pending_order()?;
-        consumers.begin(0);
+        consumers.begin(0, false);
         loop {
             let noted = match stream.next_consumer()? {
                 None => break,
@@ -86,9 +87,11 @@ fn tell_names<F: Findings>(
 ) -> Result<()> {
     stream.decoder.tell_twice(
         names,
-        &Positions::Strings(body),
-        Rule::StreamDuplicateName,
-        what,
+        &Keyed {
+            positions: Positions::Strings(body),
+            rule: Rule::StreamDuplicateName,
+            what,
+        },
     )
 }
 
