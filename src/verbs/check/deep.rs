@@ -8,18 +8,19 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::finding::{Finding, Severity, Warnings};
 use super::turn::Turns;
-use crate::error::{Error, ErrorKind, Result};
-use crate::snapshot::Entry;
+use crate::error::{EntryContext, Error, ErrorKind, Result};
+use crate::snapshot::{Dialect, Entry, ValueType};
 use crate::value::{self, Decoder, Findings};
+use crate::wire::Str;
 
 /// Entries that go to a thread together, at most.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
 
 /// Bytes of values that go to a thread together: a few large ones should not wait for each other.
-const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Batches that wait for a thread.
-pub(super) const QUEUE: usize = 8;
+pub(super) const QUEUE: usize = 4;
 
 /// Entries with their number in the order of the file.
 #[derive(Debug)]
@@ -196,7 +197,7 @@ pub(super) fn walk(
             if shared.is_stopped() {
                 break;
             }
-            decoder.findings().entry = Some(*entry);
+            decoder.findings().entry = Some(Brief::of(entry));
             match decoder.validate(entry) {
                 Ok(summary) => {
                     shared
@@ -209,20 +210,49 @@ pub(super) fn walk(
     }
 }
 
+/// What a finding says of its entry.
+#[derive(Debug, Clone, Copy)]
+struct Brief<'data> {
+    db: u64,
+    key: Str<'data>,
+    value_type: ValueType,
+    dialect: Dialect,
+}
+
+impl<'data> Brief<'data> {
+    fn of(entry: &Entry<'data>) -> Self {
+        Self {
+            db: entry.db,
+            key: entry.key,
+            value_type: entry.value_type,
+            dialect: entry.dialect,
+        }
+    }
+
+    #[cold]
+    fn context(&self) -> EntryContext {
+        EntryContext {
+            db: self.db,
+            key: self.key.preview(EntryContext::KEY_SHOWN),
+            type_name: self.value_type.name(self.dialect),
+        }
+    }
+}
+
 /// Hears of broken rules in the values of one batch.
 struct Teller<'data, 'run> {
     shared: &'run Shared,
     told: SyncSender<Finding>,
     batch: u64,
     has_turn: bool,
-    entry: Option<Entry<'data>>,
+    entry: Option<Brief<'data>>,
     warnings: Warnings,
 }
 
 impl Findings for Teller<'_, '_> {
     #[cold]
     fn found(&mut self, finding: value::Finding) -> Result<()> {
-        let context = || self.entry.as_ref().map(Entry::context);
+        let context = || self.entry.as_ref().map(Brief::context);
         match finding.severity() {
             value::Severity::Warning => {
                 let servers = finding.rule.servers().unwrap_or_default();

@@ -171,18 +171,20 @@ pub fn survey(
     watch: &mut Watch<'_>,
 ) -> Result<Survey> {
     let mut survey = Survey::new(crate::snapshot::Producer::new(snapshot.header()));
-    let mut records = snapshot.records();
-    let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
-    while let Some(record) = records.next_record()? {
-        match record {
-            Record::Entry(entry) => {
-                let selected = selection.admits(&entry, &mut scratch)?;
-                survey.add(&entry, selected, now_ms)?;
-                ticker.tick(watch, entry.end(), survey.entries)?;
+    snapshot.read(|records| {
+        let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
+        while let Some(record) = records.next_record()? {
+            match record {
+                Record::Entry(entry) => {
+                    let selected = selection.admits(&entry, &mut scratch)?;
+                    survey.add(&entry, selected, now_ms)?;
+                    ticker.tick(watch, entry.end(), survey.entries)?;
+                }
+                other => survey.learn(&other)?,
             }
-            other => survey.learn(&other)?,
         }
-    }
+        Ok::<(), Error>(())
+    })?;
     Ok(survey)
 }
 
