@@ -61,7 +61,43 @@ pub struct Entry<'data> {
     pub df_flags: Option<u32>,
 }
 
-impl Entry<'_> {
+impl<'data> Entry<'data> {
+    /// What a reader writes its entries to.
+    pub(super) fn blank(dialect: Dialect) -> Self {
+        Self {
+            ordinal: 0,
+            offset: 0,
+            db: 0,
+            dialect,
+            value_type: ValueType(0),
+            key: Str::Raw(&[]),
+            value: &[],
+            value_offset: 0,
+            type_offset: 0,
+            expire_at_ms: None,
+            idle_seconds: None,
+            lfu_freq: None,
+            slot: None,
+            key_meta: None,
+            template: None,
+            sub_expires: &[],
+            df_flags: None,
+        }
+    }
+
+    /// Takes off what most entries do not have.
+    #[inline]
+    pub(super) fn forget_attributes(&mut self) {
+        self.expire_at_ms = None;
+        self.idle_seconds = None;
+        self.lfu_freq = None;
+        self.slot = None;
+        self.key_meta = None;
+        self.template = None;
+        self.sub_expires = &[];
+        self.df_flags = None;
+    }
+
     /// The identity of this entry in input number `input` of a run.
     #[must_use]
     pub fn id(&self, input: u32) -> EntryId {

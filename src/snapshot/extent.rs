@@ -77,6 +77,15 @@ fn shape(value_type: ValueType, dialect: Dialect) -> Option<Shape> {
     })
 }
 
+/// Whether a value of this type is one string, whatever the dialect: nearly all are.
+#[inline]
+pub(super) fn is_blob(value_type: ValueType) -> bool {
+    const BLOBS: u32 = 1 | 0x1f << 9 | 1 << 16 | 1 << 17 | 1 << 20;
+    BLOBS
+        .checked_shr(u32::from(value_type.0))
+        .is_some_and(|bits| bits & 1 == 1)
+}
+
 /// Moves behind the value of `value_type` at the cursor. Returns the template that a hash of type 30 or 32 refers to.
 ///
 /// # Errors
@@ -384,6 +393,16 @@ mod tests {
                     "{n} {dialect:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn what_is_one_string_everywhere_is_what_the_table_says() {
+        for n in 0..=255 {
+            let everywhere = [Dialect::Redis, Dialect::Valkey, Dialect::Dragonfly]
+                .iter()
+                .all(|dialect| shape(ValueType(n), *dialect) == Some(Shape::Blob));
+            assert_eq!(is_blob(ValueType(n)), everywhere, "{n}");
         }
     }
 

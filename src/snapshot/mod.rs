@@ -54,7 +54,7 @@ pub use codes::{Dialect, Kind, ModuleId, Opcode, TypeInfo, ValueType, Version};
 pub use entry::{Entry, EntryId};
 pub use header::Header;
 pub use producer::Producer;
-pub use reader::{ChecksumState, End, Entries, Function, Record, Records};
+pub use reader::{ChecksumState, End, Entries, Function, Lent, Record, Records};
 pub use template::Template;
 
 use crate::error::Result;

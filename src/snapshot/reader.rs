@@ -181,16 +181,17 @@ pub struct End<'data> {
     pub trailing: &'data [u8],
 }
 
-/// What stands in front of a key and belongs to it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Attributes<'data> {
-    offset: Option<u64>,
-    expire_at_ms: Option<i64>,
-    idle_seconds: Option<u64>,
-    lfu_freq: Option<u8>,
-    slot: Option<u64>,
-    key_meta: Option<&'data [u8]>,
-    df_flags: Option<u32>,
+/// A record, with an entry lent by its reader instead of copied: entries are large, and there are many.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is made in the caller's place and matched there; the other records are rare"
+)]
+#[derive(Debug)]
+pub enum Lent<'r, 'data> {
+    /// A key.
+    Entry(&'r Entry<'data>),
+    /// Anything else.
+    Other(Record<'data>),
 }
 
 /// The records of a snapshot, in file order. Fused at the end and after an error.
@@ -199,10 +200,15 @@ pub struct Records<'data> {
     data: &'data [u8],
     cursor: Cursor<'data>,
     header: Header,
-    dialect: Dialect,
-    db: u64,
+    /// The ordinal of the next entry.
     ordinal: u64,
-    pending: Attributes<'data>,
+    /// The entry that is lent: made in one place, which only what differs is written to. Its database and dialect are the
+    /// reader's own. In front of a key, its attributes gather here.
+    entry: Entry<'data>,
+    /// Attributes were read that belong to no key yet; `entry.offset` is where they begin.
+    is_pending: bool,
+    /// The entry that was lent last has something that most have not.
+    is_rare: bool,
     templates: Templates<'data>,
     crc: Option<Crc>,
     /// Where the checksum is looked after again.
@@ -276,10 +282,10 @@ impl<'data> Records<'data> {
             data,
             cursor,
             header,
-            dialect: header.dialect,
-            db: 0,
             ordinal: 0,
-            pending: Attributes::default(),
+            entry: Entry::blank(header.dialect),
+            is_pending: false,
+            is_rare: false,
             templates: Templates::default(),
             crc: options.verify_checksum.then(Crc::default),
             step_at: 0,
@@ -304,13 +310,13 @@ impl<'data> Records<'data> {
     /// Whether attributes were read that belong to no key yet: at the end of a file they stand for nothing.
     #[must_use]
     pub fn has_pending_attributes(&self) -> bool {
-        self.pending.offset.is_some()
+        self.is_pending
     }
 
     pub(super) fn key_at(mut self, offset: u64, dialect: Dialect) -> Result<Str<'data>> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         self.cursor = Cursor::new(self.data.get(start..).unwrap_or_default(), offset);
-        self.dialect = dialect;
+        self.entry.dialect = dialect;
         self.crc = None;
         loop {
             let at = self.cursor.offset();
@@ -334,7 +340,7 @@ impl<'data> Records<'data> {
     /// Whose meaning of the ambiguous numbers holds; an aux field can change it.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
-        self.dialect
+        self.entry.dialect
     }
 
     /// How many entries were returned.
@@ -349,41 +355,78 @@ impl<'data> Records<'data> {
     /// `Corrupt` where the bytes end, lie, or have another checksum than the file says (then all records were returned
     /// before). `Unsupported` for numbers that are not proven. `Limit` for too many hash templates.
     pub fn next_record(&mut self) -> Result<Option<Record<'data>>> {
-        if self.done {
-            return Ok(None);
+        match self.lend() {
+            Ok(Some(Lent::Entry(entry))) => Ok(Some(Record::Entry(*entry))),
+            Ok(Some(Lent::Other(record))) => Ok(Some(record)),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
         }
-        // Entries are large: they are made where the caller wants them, and not moved on the way.
-        let record = self.read_record();
-        if !matches!(record, Ok(Some(Record::Entry(_)))) {
-            self.done = matches!(record, Ok(Some(Record::End(_))) | Err(_));
-        }
-        record
     }
 
-    #[inline(always)]
-    fn read_record(&mut self) -> Result<Option<Record<'data>>> {
-        let offset = self.cursor.offset();
-        if offset >= self.step_at {
-            self.next_step(offset);
+    /// As [`Records::next_record`], with an entry lent: the way to read millions of them.
+    ///
+    /// # Errors
+    /// As [`Records::next_record`].
+    #[inline]
+    pub fn lend(&mut self) -> Result<Option<Lent<'_, 'data>>> {
+        if self.is_rare {
+            self.entry.forget_attributes();
+            self.is_rare = false;
+        }
+        if self.cursor.offset() >= self.step_at {
+            if self.done {
+                return Ok(None);
+            }
+            self.next_step();
         }
         loop {
             let offset = self.cursor.offset();
-            let number = self.cursor.u8().map_err(|_| self.ends_without_eof())?;
+            let number = match self.cursor.u8() {
+                Ok(number) => number,
+                Err(_) => return Err(self.end_by(self.ends_without_eof())),
+            };
             // Values first: nearly every record is one.
             if number <= 100 {
-                return self.read_entry(ValueType(number), offset);
+                return match self.read_entry(ValueType(number), offset) {
+                    Ok(()) => Ok(Some(Lent::Entry(&self.entry))),
+                    Err(error) => Err(self.end_by(error)),
+                };
             }
-            if self.read_attribute(Opcode(number), offset)? {
-                self.pending.offset.get_or_insert(offset);
-                continue;
+            match self.read_attribute(Opcode(number), offset) {
+                Ok(true) => {
+                    if !self.is_pending {
+                        self.is_pending = true;
+                        self.entry.offset = offset;
+                    }
+                }
+                Ok(false) => {
+                    return match self.read_other(Opcode(number), offset) {
+                        Ok(record) => Ok(Some(Lent::Other(record))),
+                        Err(error) => Err(self.end_by(error)),
+                    };
+                }
+                Err(error) => return Err(self.end_by(error)),
             }
-            return self.read_other(Opcode(number), offset).map(Some);
         }
+    }
+
+    /// Nothing comes any more.
+    #[cold]
+    fn end_by(&mut self, error: Error) -> Error {
+        self.finish();
+        error
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+        // Where the next look at the checksum is due, it is seen that this is the end.
+        self.step_at = 0;
     }
 
     /// Lets the checksum follow the scan, here or on its own thread.
     #[cold]
-    fn next_step(&mut self, offset: u64) {
+    fn next_step(&mut self) {
+        let offset = self.cursor.offset();
         if let Some(crc) = &mut self.crc {
             crc.run_ahead(self.data, offset);
         }
@@ -393,112 +436,126 @@ impl<'data> Records<'data> {
         self.step_at = offset.saturating_add(Crc::STEP);
     }
 
-    #[inline(always)]
-    fn read_entry(
-        &mut self,
-        value_type: ValueType,
-        type_offset: u64,
-    ) -> Result<Option<Record<'data>>> {
+    #[inline]
+    fn read_entry(&mut self, value_type: ValueType, type_offset: u64) -> Result<()> {
         let key = match Str::read(&mut self.cursor) {
             Ok(key) => key,
             Err(error) => return Err(self.in_key(error, value_type, type_offset)),
         };
         let value_offset = self.cursor.offset();
         let rest = self.cursor.rest();
-        let template = match extent::skip_value(
+        // Most values are one string.
+        let skipped = if extent::is_blob(value_type) {
+            Str::skip(&mut self.cursor)
+        } else {
+            self.skip_value(value_type, type_offset)
+        };
+        if let Err(error) = skipped {
+            return Err(self.in_value(error, value_type, key));
+        }
+        let used = rest.len().saturating_sub(self.cursor.rest().len());
+        if self.cursor.peek() == Some(Opcode::AUX.0) {
+            self.read_sub_expires();
+        }
+        let entry = &mut self.entry;
+        entry.ordinal = self.ordinal;
+        self.ordinal = self.ordinal.saturating_add(1);
+        // Most keys have no attributes, or only an expiry.
+        if self.is_pending {
+            self.is_pending = false;
+            self.is_rare = true;
+        } else {
+            entry.offset = type_offset;
+        }
+        entry.value_type = value_type;
+        entry.key = key;
+        entry.value = rest.get(..used).unwrap_or_default();
+        entry.value_offset = value_offset;
+        entry.type_offset = type_offset;
+        Ok(())
+    }
+
+    /// Finds the end of a value that is not one string.
+    #[inline(never)]
+    fn skip_value(&mut self, value_type: ValueType, type_offset: u64) -> Result<()> {
+        let template = extent::skip_value(
             &mut self.cursor,
             value_type,
-            self.dialect,
+            self.entry.dialect,
             &self.templates,
             Place::at(type_offset),
-        ) {
-            Ok(template) => template,
-            Err(error) => return Err(self.in_value(error, value_type, key)),
-        };
-        let used = rest.len().saturating_sub(self.cursor.rest().len());
-        let sub_expires = if self.cursor.peek() == Some(Opcode::AUX.0) {
-            self.read_sub_expires()?
-        } else {
-            &[]
-        };
-        let ordinal = self.ordinal;
-        self.ordinal = ordinal.saturating_add(1);
-        // Most keys have no attributes, or only an expiry.
-        let attributes = match self.pending.offset {
-            None => Attributes::default(),
-            Some(_) => std::mem::take(&mut self.pending),
-        };
-        Ok(Some(Record::Entry(Entry {
-            ordinal,
-            offset: attributes.offset.unwrap_or(type_offset),
-            db: self.db,
-            dialect: self.dialect,
-            value_type,
-            key,
-            value: rest.get(..used).unwrap_or_default(),
-            value_offset,
-            type_offset,
-            expire_at_ms: attributes.expire_at_ms.filter(|at| *at != -1),
-            idle_seconds: attributes.idle_seconds,
-            lfu_freq: attributes.lfu_freq,
-            slot: attributes.slot,
-            key_meta: attributes.key_meta,
-            template,
-            sub_expires,
-            df_flags: attributes.df_flags,
-        })))
+        )?;
+        if template.is_some() {
+            self.entry.template = template;
+            self.is_rare = true;
+        }
+        Ok(())
     }
 
     /// Reads an attribute of the next key; `false` where `opcode` is none.
+    #[inline]
     fn read_attribute(&mut self, opcode: Opcode, offset: u64) -> Result<bool> {
+        if opcode == Opcode::EXPIRETIME_MS {
+            return match self.cursor.i64_le() {
+                Ok(at) => {
+                    let at = native_order(at, self.header.version);
+                    self.entry.expire_at_ms = (at != -1).then_some(at);
+                    Ok(true)
+                }
+                Err(error) => Err(in_opcode(error, opcode, self.entry.dialect)),
+            };
+        }
+        self.read_rare_attribute(opcode, offset)
+    }
+
+    #[inline(never)]
+    fn read_rare_attribute(&mut self, opcode: Opcode, offset: u64) -> Result<bool> {
         let cursor = &mut self.cursor;
         let mut read = || -> Result<bool> {
             match opcode {
-                Opcode::EXPIRETIME_MS => {
-                    let at = cursor.i64_le()?;
-                    self.pending.expire_at_ms = Some(native_order(at, self.header.version));
-                }
                 Opcode::EXPIRETIME => {
                     let seconds = i64::from(i32::from_le_bytes(cursor.array()?));
                     // Servers hold −1 of either form for "none" (they compare after the multiplication only for 252).
-                    self.pending.expire_at_ms = Some(seconds.saturating_mul(1000));
+                    self.entry.expire_at_ms = Some(seconds.saturating_mul(1000));
                 }
-                Opcode::FREQ => self.pending.lfu_freq = Some(cursor.u8()?),
-                Opcode::IDLE => self.pending.idle_seconds = Some(length::read(cursor)?),
+                Opcode::FREQ => self.entry.lfu_freq = Some(cursor.u8()?),
+                Opcode::IDLE => self.entry.idle_seconds = Some(length::read(cursor)?),
                 Opcode::ENTERPRISE_RAM_LRU => {
                     length::read(cursor)?;
                     self.enterprise = self.enterprise.saturating_add(1);
                 }
                 Opcode::ENTERPRISE_SLOT_NUM => {
-                    self.pending.slot = Some(length::read(cursor)?);
+                    self.entry.slot = Some(length::read(cursor)?);
                     self.enterprise = self.enterprise.saturating_add(1);
                 }
-                Opcode::KEY_META if self.dialect == Dialect::Redis => {
+                Opcode::KEY_META if self.entry.dialect == Dialect::Redis => {
                     let start = usize::try_from(offset).unwrap_or(usize::MAX);
                     skip_key_meta(cursor)?;
                     let end = usize::try_from(cursor.offset()).unwrap_or(0);
-                    self.pending.key_meta = self.data.get(start..end);
+                    self.entry.key_meta = self.data.get(start..end);
                 }
-                Opcode::DF_MASK if self.dialect == Dialect::Dragonfly => {
+                Opcode::DF_MASK if self.entry.dialect == Dialect::Dragonfly => {
                     let flags = cursor.u32_le()?;
                     if flags & 2 != 0 {
                         cursor.skip(4)?;
                     }
-                    self.pending.df_flags = Some(flags);
+                    self.entry.df_flags = Some(flags);
                 }
                 _ => return Ok(false),
             }
             Ok(true)
         };
-        read().map_err(|error| in_opcode(error, opcode, self.dialect))
+        read().map_err(|error| in_opcode(error, opcode, self.entry.dialect))
     }
 
     /// Everything that belongs to no key.
     fn read_other(&mut self, opcode: Opcode, offset: u64) -> Result<Record<'data>> {
         if opcode == Opcode::EOF {
-            return self.read_end(offset).map(Record::End);
+            let end = self.read_end(offset).map(Record::End);
+            self.finish();
+            return end;
         }
-        let dialect = self.dialect;
+        let dialect = self.entry.dialect;
         self.read_opcode(opcode, offset)
             .map_err(|error| in_opcode(error, opcode, dialect))
     }
@@ -506,10 +563,10 @@ impl<'data> Records<'data> {
     fn read_opcode(&mut self, opcode: Opcode, offset: u64) -> Result<Record<'data>> {
         let start = self.cursor;
         let cursor = &mut self.cursor;
-        Ok(match (opcode, self.dialect) {
+        Ok(match (opcode, self.entry.dialect) {
             (Opcode::SELECTDB, _) => {
-                self.db = length::read(cursor)?;
-                Record::SelectDb { db: self.db }
+                self.entry.db = length::read(cursor)?;
+                Record::SelectDb { db: self.entry.db }
             }
             (Opcode::RESIZEDB, _) => Record::ResizeDb {
                 keys: length::read(cursor)?,
@@ -519,7 +576,7 @@ impl<'data> Records<'data> {
                 let name = Str::read(cursor)?;
                 let value = Str::read(cursor)?;
                 if name.preview(8) == b"df-ver" {
-                    self.dialect = Dialect::Dragonfly;
+                    self.entry.dialect = Dialect::Dragonfly;
                 }
                 Record::Aux {
                     name,
@@ -600,7 +657,7 @@ impl<'data> Records<'data> {
             let stored = self
                 .cursor
                 .u64_le()
-                .map_err(|error| in_opcode(error, Opcode::EOF, self.dialect))?;
+                .map_err(|error| in_opcode(error, Opcode::EOF, self.entry.dialect))?;
             let computed = match (&self.crc, &self.ahead) {
                 _ if stored == 0 => None,
                 (Some(crc), _) => Some(crc.finish(self.data, footer.offset())),
@@ -626,7 +683,8 @@ impl<'data> Records<'data> {
     }
 
     /// KeyDB's sub-key expiries stand behind the key they belong to: pairs of aux fields.
-    fn read_sub_expires(&mut self) -> Result<&'data [u8]> {
+    #[cold]
+    fn read_sub_expires(&mut self) {
         let start = self.cursor;
         let mut end = start;
         loop {
@@ -648,8 +706,11 @@ impl<'data> Records<'data> {
             end = next;
         }
         let used = start.rest().len().saturating_sub(end.rest().len());
-        self.cursor = end;
-        Ok(start.rest().get(..used).unwrap_or_default())
+        if used > 0 {
+            self.cursor = end;
+            self.entry.sub_expires = start.rest().get(..used).unwrap_or_default();
+            self.is_rare = true;
+        }
     }
 
     #[cold]
@@ -663,7 +724,7 @@ impl<'data> Records<'data> {
     #[cold]
     fn unknown_opcode(&self, opcode: Opcode, offset: u64) -> Error {
         let version = self.header.version;
-        let what = match (opcode.name(self.dialect), opcode, self.dialect) {
+        let what = match (opcode.name(self.entry.dialect), opcode, self.entry.dialect) {
             (_, Opcode::DF_ZSTD_BLOB | Opcode::DF_LZ4_BLOB, Dialect::Dragonfly) => format!(
                 "opcode {}: a compressed blob of Dragonfly, which is not read; save with --compression_mode=0 there",
                 opcode.0
@@ -682,32 +743,32 @@ impl<'data> Records<'data> {
 
     #[cold]
     fn in_key(&self, error: Error, value_type: ValueType, type_offset: u64) -> Error {
-        let name = value_type.name(self.dialect);
-        if value_type.info(self.dialect).is_none() {
+        let name = value_type.name(self.entry.dialect);
+        if value_type.info(self.entry.dialect).is_none() {
             // What looks like a damaged key is more likely a number that is no type.
             return Error::unsupported(
                 Place::at(type_offset),
                 format!(
                     "value type {}: {}",
                     value_type.0,
-                    value_type.why_unknown(self.dialect)
+                    value_type.why_unknown(self.entry.dialect)
                 ),
             );
         }
         error.with_hint(format!(
             "while reading the name of entry {} (a {name}, db {})",
-            self.ordinal, self.db
+            self.ordinal, self.entry.db
         ))
     }
 
     #[cold]
     fn in_value(&self, error: Error, value_type: ValueType, key: Str<'data>) -> Error {
         let error = error.or_entry(|| EntryContext {
-            db: self.db,
+            db: self.entry.db,
             key: key.preview(EntryContext::KEY_SHOWN),
-            type_name: value_type.name(self.dialect),
+            type_name: value_type.name(self.entry.dialect),
         });
-        if value_type.info(self.dialect).is_some() {
+        if value_type.info(self.entry.dialect).is_some() {
             return error;
         }
         error.with_hint(format!("the file says RDB version {}", self.header.version))
@@ -731,9 +792,10 @@ impl<'data> Iterator for Entries<'data> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.0.next_record().transpose()? {
-                Ok(Record::Entry(entry)) => return Some(Ok(entry)),
-                Ok(_) => {}
+            match self.0.lend() {
+                Ok(Some(Lent::Entry(entry))) => return Some(Ok(*entry)),
+                Ok(Some(Lent::Other(_))) => {}
+                Ok(None) => return None,
                 Err(error) => return Some(Err(error)),
             }
         }

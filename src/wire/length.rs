@@ -67,10 +67,9 @@ fn read_rare_prefix(cursor: &mut Cursor<'_>) -> Result<Prefix> {
 /// `Corrupt` for `82`–`bf`, for a special form, or where the bytes end.
 #[inline]
 pub fn read(cursor: &mut Cursor<'_>) -> Result<u64> {
-    let start = *cursor;
     match read_prefix(cursor)? {
         Prefix::Length(length) => Ok(length),
-        Prefix::Special(code) => Err(special_as_number(start, code)),
+        Prefix::Special(code) => Err(special_as_number(cursor, code)),
     }
 }
 
@@ -80,9 +79,10 @@ fn bad_prefix(at: Cursor<'_>, first: u8) -> Error {
 }
 
 #[cold]
-fn special_as_number(at: Cursor<'_>, code: u8) -> Error {
+fn special_as_number(behind: &Cursor<'_>, code: u8) -> Error {
     Error::corrupt(
-        at.place(),
+        // The form is one byte.
+        behind.place_of(behind.offset().saturating_sub(1)),
         format!("special string form {code} where a number is expected"),
     )
 }

@@ -42,14 +42,16 @@ impl<'data> Str<'data> {
     /// `Corrupt` where the bytes end or the form is none that a server writes.
     #[inline]
     pub fn read(cursor: &mut Cursor<'data>) -> Result<Self> {
-        let start = *cursor;
         match length::read_prefix(cursor)? {
             Prefix::Length(length) => cursor.take(length).map(Str::Raw),
-            Prefix::Special(code) => Self::read_special(cursor, code, start),
+            Prefix::Special(code) => Self::read_special(cursor, code),
         }
     }
 
-    fn read_special(cursor: &mut Cursor<'data>, code: u8, start: Cursor<'data>) -> Result<Self> {
+    #[inline(never)]
+    fn read_special(cursor: &mut Cursor<'data>, code: u8) -> Result<Self> {
+        // The form is one byte.
+        let offset = cursor.offset().saturating_sub(1);
         match code {
             0 => cursor
                 .u8()
@@ -65,10 +67,10 @@ impl<'data> Str<'data> {
                 Ok(Str::Lzf(Lzf {
                     compressed,
                     ulen,
-                    offset: start.offset(),
+                    offset,
                 }))
             }
-            _ => Err(unknown_form(start.place(), code)),
+            _ => Err(unknown_form(cursor.place_of(offset), code)),
         }
     }
 
@@ -78,15 +80,15 @@ impl<'data> Str<'data> {
     /// `Corrupt` where the bytes end or the form is none that a server writes.
     #[inline]
     pub fn skip(cursor: &mut Cursor<'data>) -> Result<()> {
-        let start = *cursor;
         match length::read_prefix(cursor)? {
             Prefix::Length(length) => cursor.skip(length),
-            Prefix::Special(code) => Self::skip_special(cursor, code, start),
+            Prefix::Special(code) => Self::skip_special(cursor, code),
         }
     }
 
     #[inline(never)]
-    fn skip_special(cursor: &mut Cursor<'data>, code: u8, start: Cursor<'data>) -> Result<()> {
+    fn skip_special(cursor: &mut Cursor<'data>, code: u8) -> Result<()> {
+        let offset = cursor.offset().saturating_sub(1);
         match code {
             0 => cursor.skip(1),
             1 => cursor.skip(2),
@@ -96,7 +98,7 @@ impl<'data> Str<'data> {
                 length::read(cursor)?;
                 cursor.skip(clen)
             }
-            _ => Err(unknown_form(start.place(), code)),
+            _ => Err(unknown_form(cursor.place_of(offset), code)),
         }
     }
 
@@ -215,12 +217,11 @@ impl<'data> Lzf<'data> {
         lzf::Stream::new(self.compressed, self.ulen, self.offset)
     }
 
-    /// Decompresses into `scratch`, which is cleared.
+    /// Decompresses into `scratch`, which is overwritten.
     ///
     /// # Errors
     /// As [`Str::bytes`].
     pub fn bytes<'s>(&self, scratch: &'s mut Vec<u8>) -> Result<&'s [u8]> {
-        scratch.clear();
         if !lzf::plausible(self.compressed.len() as u64, self.ulen) {
             return Err(implausible(
                 Place::at(self.offset),
@@ -242,9 +243,15 @@ impl<'data> Lzf<'data> {
             )
             .or_place(Place::at(self.offset)));
         };
+        // What stands there already need not be zero: every byte is written, or this fails.
         scratch.resize(length, 0);
-        lzf::decompress(self.compressed, scratch, self.offset)?;
-        Ok(scratch)
+        match lzf::decompress(self.compressed, scratch, self.offset) {
+            Ok(()) => Ok(scratch),
+            Err(error) => {
+                scratch.clear();
+                Err(error)
+            }
+        }
     }
 }
 

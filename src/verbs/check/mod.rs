@@ -28,7 +28,7 @@ use super::{Position, Watch};
 use crate::duplicates::KeySet;
 use crate::error::{EntryContext, Error, ErrorKind, Result};
 use crate::select::Selection;
-use crate::snapshot::{ChecksumState, Dialect, Header, Producer, Record, Snapshot, Version};
+use crate::snapshot::{ChecksumState, Dialect, Header, Lent, Producer, Record, Snapshot, Version};
 
 /// What is checked, beyond checksum and structure.
 #[derive(Debug, Clone)]
@@ -274,7 +274,7 @@ fn scan<'data>(
                 break;
             }
         }
-        let record = match records.next_record() {
+        let record = match records.lend() {
             Ok(Some(record)) => record,
             Ok(None) => break,
             Err(error) => {
@@ -284,12 +284,12 @@ fn scan<'data>(
             }
         };
         match record {
-            Record::Entry(entry) => {
-                structure.entry(&entry);
+            Lent::Entry(entry) => {
+                structure.entry(entry);
                 if let Some(set) = &mut keys {
-                    set.add(&entry)?;
+                    set.add(entry)?;
                 }
-                let selected = match selection.admits(&entry, &mut scratch) {
+                let selected = match selection.admits(entry, &mut scratch) {
                     Ok(selected) => selected,
                     // The name lies: that is what the check of the key says.
                     Err(error) if error.kind() == ErrorKind::Corrupt => true,
@@ -300,12 +300,12 @@ fn scan<'data>(
                 }
                 totals.selected = totals.selected.saturating_add(1);
                 if options.values {
-                    feeder.push(&entry);
+                    feeder.push(entry);
                 } else {
-                    value::check_shallow(&entry, &mut |finding| feeder.tell(finding))?;
+                    value::check_shallow(entry, &mut |finding| feeder.tell(finding))?;
                 }
             }
-            Record::End(end) => {
+            Lent::Other(Record::End(end)) => {
                 totals.checksum = match end.checksum {
                     ChecksumState::None => "none",
                     ChecksumState::Disabled => "disabled",
@@ -316,7 +316,7 @@ fn scan<'data>(
                 let mut tell = |finding| feeder.tell(finding);
                 structure.end(&end, &records, options.strict, &mut tell)?;
             }
-            other => structure.record(&other, &mut |finding| feeder.tell(finding))?,
+            Lent::Other(other) => structure.record(&other, &mut |finding| feeder.tell(finding))?,
         }
     }
     totals.entries = records.entries_seen();

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::{Damage, KeyWriter, Spill, push_string};
 use crate::select::Selection;
-use crate::snapshot::{Dialect, Entry, Function, Record, Snapshot};
+use crate::snapshot::{Dialect, Entry, Function, Lent, Record, Snapshot};
 use crate::value::Element;
 use crate::verbs::ordered::{self, Ends};
 use crate::verbs::{Ticker, Watch};
@@ -108,17 +108,20 @@ pub fn export(
     let next = || {
         loop {
             ticker.tick(watch, records.offset(), records.entries_seen())?;
-            match records.next_record()? {
-                Some(Record::Entry(entry)) => {
+            match records.lend()? {
+                Some(Lent::Entry(entry)) => {
                     report.entries = report.entries.saturating_add(1);
-                    if is_selected(selection, &entry, &mut scratch)? {
+                    if is_selected(selection, entry, &mut scratch)? {
                         let first = report.written == 0;
                         report.written = report.written.saturating_add(1);
-                        return Ok(Some(Item::Key { entry, first }));
+                        return Ok(Some(Item::Key {
+                            entry: *entry,
+                            first,
+                        }));
                     }
                     report.not_selected = report.not_selected.saturating_add(1);
                 }
-                Some(Record::Function(function)) => {
+                Some(Lent::Other(Record::Function(function))) => {
                     report.functions = report.functions.saturating_add(1);
                     if options.layout == Layout::Lines && options.function_lines {
                         report.functions_written = report.functions_written.saturating_add(1);

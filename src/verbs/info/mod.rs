@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::input::{Tail, classify_tail};
 use crate::select::Selection;
 use crate::snapshot::{
-    ChecksumState, Dialect, Entry, Function, ModuleId, Producer, Record, Snapshot, ValueType,
+    ChecksumState, Dialect, Entry, Function, Lent, ModuleId, Producer, Record, Snapshot, ValueType,
 };
 use crate::time::Timestamp;
 use crate::wire::{Cursor, Str, length};
@@ -162,10 +162,10 @@ pub fn info(
         let mut scratch = Vec::new();
         loop {
             ticker.tick(watch, records.offset(), records.entries_seen())?;
-            match records.next_record() {
-                Ok(Some(Record::Entry(entry))) => {
+            match records.lend() {
+                Ok(Some(Lent::Entry(entry))) => {
                     // A damaged name counts: `check` says what is wrong with it.
-                    match selection.admits(&entry, &mut scratch) {
+                    match selection.admits(entry, &mut scratch) {
                         Ok(false) => {
                             overview.not_selected = overview.not_selected.saturating_add(1);
                             continue;
@@ -174,9 +174,9 @@ pub fn info(
                         Err(error) if error.kind() == ErrorKind::Corrupt => {}
                         Err(error) => return Err(error),
                     }
-                    overview.entry(&entry);
+                    overview.entry(entry);
                 }
-                Ok(Some(record)) => overview.record(&record),
+                Ok(Some(Lent::Other(record))) => overview.record(&record),
                 Ok(None) => break,
                 Err(error) => {
                     overview.damage = Some(error);
