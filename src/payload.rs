@@ -34,6 +34,14 @@ struct Head {
 }
 
 impl Head {
+    #[inline]
+    fn of_type(value_type: u8) -> Self {
+        Self {
+            bytes: [value_type, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            len: 1,
+        }
+    }
+
     fn new(parts: &[u8]) -> Self {
         let mut bytes = [0; 11];
         let mut len = 0;
@@ -101,7 +109,7 @@ impl<'data> Payload<'data> {
         let sent_type = payload_type(entry.value_type, entry.dialect);
         let mut payload = Self {
             key_meta,
-            head: Head::new(&[sent_type.0]),
+            head: Head::of_type(sent_type.0),
             names: &[],
             body: entry.value,
             footer: [0; FOOTER],
@@ -130,12 +138,9 @@ impl<'data> Payload<'data> {
 
     fn footer(version: u16, crc: u64) -> [u8; FOOTER] {
         let mut footer = [0; FOOTER];
-        for (to, from) in footer
-            .iter_mut()
-            .zip(version.to_le_bytes().into_iter().chain(crc.to_le_bytes()))
-        {
-            *to = from;
-        }
+        let (low, high) = footer.split_at_mut(2);
+        low.copy_from_slice(&version.to_le_bytes());
+        high.copy_from_slice(&crc.to_le_bytes());
         footer
     }
 
@@ -146,6 +151,15 @@ impl<'data> Payload<'data> {
             .get(..usize::from(self.head.len))
             .unwrap_or_default();
         [self.key_meta, head, self.names, self.body]
+    }
+
+    /// Type byte, body and footer, of a payload that has nothing else: nearly all are.
+    #[must_use]
+    #[inline]
+    pub fn usual(&self) -> Option<(u8, &'data [u8], &[u8; FOOTER])> {
+        let [value_type, ..] = self.head.bytes;
+        let has_no_more = self.head.len == 1 && self.key_meta.is_empty() && self.names.is_empty();
+        has_no_more.then_some((value_type, self.body, &self.footer))
     }
 
     /// The pieces in order; some may be empty.

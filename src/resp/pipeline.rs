@@ -22,7 +22,13 @@ use crate::error::{Error, Result};
 pub const MARK_EVERY: u32 = 512;
 
 /// Bytes that are gathered before they are handed to the socket.
-const BATCH: usize = 64 * 1024;
+const BATCH: usize = 128 * 1024;
+
+/// With so many commands under way the server has work for a while: it is not worth waking up for each of its replies.
+const BUSY: usize = 1024;
+
+/// How long it is left alone then.
+const NAP: Duration = Duration::from_micros(500);
 
 /// What the server said to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +58,12 @@ pub trait Sink<T> {
     /// Whatever makes it useless to send more. [`Pipeline::push`] and [`Pipeline::drain`] give the first such error back; the
     /// answers to what is under way go on coming here.
     fn answered(&mut self, ticket: T, answer: Answer<'_>) -> Result<()>;
+
+    /// Replies have come and follow now: to look at the clock once for all of them.
+    fn received(&mut self) {}
+
+    /// All replies that have come were taken.
+    fn taken(&mut self) {}
 
     /// A mark came back in its place: every answer so far belongs to its ticket. Answers behind the last mark are to be
     /// doubted where the connection ends as [`End::OutOfStep`].
@@ -181,38 +193,107 @@ impl<T> Pipeline<T> {
             },
             args,
         );
+        self.sent_one(ticket, begin, bytes);
+        written?;
+        self.go_on(sink)
+    }
+
+    /// Its reply is due.
+    #[inline]
+    fn sent_one(&mut self, ticket: T, begin: u64, bytes: u64) {
         self.slots.push_back(Slot {
             due: Due::Command(ticket),
             begin,
             bytes,
         });
         self.under_way = self.under_way.saturating_add(bytes);
-        written?;
+    }
+
+    /// What is to be done behind each command.
+    #[inline]
+    fn go_on(&mut self, sink: &mut impl Sink<T>) -> Result<()> {
         self.since_mark = self.since_mark.saturating_add(1);
         if self.since_mark >= MARK_EVERY {
             self.mark()?;
         }
-        while self.waiting() >= BATCH {
+        if self.waiting() >= BATCH {
             self.pump(true, sink)?;
+            while self.waiting() >= BATCH {
+                self.nap();
+                self.pump(true, sink)?;
+            }
         }
         self.refusal.take().map_or(Ok(()), Err)
     }
 
-    /// Waits until the window has room for `bytes` more.
+    /// Sends a small command that packs itself: `write` appends it whole, at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Pipeline::push`].
+    #[inline]
+    pub fn push_packed(
+        &mut self,
+        ticket: T,
+        most: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+        sink: &mut impl Sink<T>,
+    ) -> Result<()> {
+        if let Err(error) = self.make_room(most as u64, sink) {
+            self.never_sent.push(ticket);
+            return Err(error);
+        }
+        let begin = self.stream_end();
+        write(&mut self.out);
+        let bytes = self.stream_end().saturating_sub(begin);
+        self.sent_one(ticket, begin, bytes);
+        self.go_on(sink)
+    }
+
+    /// Whether a command of `bytes` more would leave the window within these bounds.
+    #[inline]
+    fn fits(&self, bytes: u64, commands: usize, all_bytes: u64) -> bool {
+        self.slots.is_empty()
+            || self.slots.len() < commands && self.under_way.saturating_add(bytes) <= all_bytes
+    }
+
+    /// Waits until the window has room for `bytes` more: a quarter of it, since each waking up costs more than a command.
+    #[inline]
     fn make_room(&mut self, bytes: u64, sink: &mut impl Sink<T>) -> Result<()> {
         if self.slots.is_empty() && self.waiting() == 0 {
             self.connection.begin_request()?;
         }
-        while self.slots.len() >= self.window.commands
-            || !self.slots.is_empty() && self.under_way.saturating_add(bytes) > self.window.bytes
-        {
+        if self.fits(bytes, self.window.commands, self.window.bytes) {
+            return Ok(());
+        }
+        self.await_room(bytes, sink)
+    }
+
+    #[cold]
+    fn await_room(&mut self, bytes: u64, sink: &mut impl Sink<T>) -> Result<()> {
+        let (commands, all_bytes) = (self.window.commands, self.window.bytes);
+        let commands = commands.saturating_sub(commands / 4).max(1);
+        let all_bytes = match all_bytes / 4 {
+            quarter if bytes <= quarter => all_bytes.saturating_sub(quarter),
+            _ => all_bytes,
+        };
+        while !self.fits(bytes, commands, all_bytes) {
             self.window.was_full = true;
+            if self.waiting() == 0 {
+                self.nap();
+            }
             self.pump(true, sink)?;
             if let Some(refusal) = self.refusal.take() {
                 return Err(refusal);
             }
         }
         Ok(())
+    }
+
+    /// Lets a busy server work: what it answers meanwhile is then taken at once.
+    fn nap(&self) {
+        if self.slots.len() >= BUSY {
+            std::thread::sleep(NAP);
+        }
     }
 
     /// Sends everything and waits for all replies; a last mark proves that they were all.
@@ -334,6 +415,10 @@ impl<T> Pipeline<T> {
     }
 
     fn take_replies(&mut self, sink: &mut impl Sink<T>) -> Result<()> {
+        if self.connection.received().is_empty() {
+            return Ok(());
+        }
+        sink.received();
         loop {
             let run = count_ok_run(self.connection.received());
             if run > 0 {
@@ -364,7 +449,10 @@ impl<T> Pipeline<T> {
                 continue;
             }
             let length = match self.connection.scan()? {
-                Scanned::Incomplete => return Ok(()),
+                Scanned::Incomplete => {
+                    sink.taken();
+                    return Ok(());
+                }
                 Scanned::Complete(length) => length,
                 Scanned::LargeBulk { .. } => {
                     return Err(self
@@ -437,6 +525,7 @@ struct Writer<'p, T, S> {
 }
 
 impl<T, S: Sink<T>> Out for Writer<'_, T, S> {
+    #[inline]
     fn copy(&mut self, bytes: &[u8]) {
         self.pipeline.out.extend_from_slice(bytes);
     }

@@ -570,10 +570,7 @@ fn function_libraries_follow_the_policy() {
     // A server without functions: the keys go, the libraries are refused.
     let old = Server::start("redis-6.2");
     let loaded = load(&old.url(), &data, with(FunctionPolicy::Load)).expect("loads");
-    assert_eq!(
-        (loaded.restored(), loaded.report.functions.refused),
-        (1, 2)
-    );
+    assert_eq!((loaded.restored(), loaded.report.functions.refused), (1, 2));
     assert!(!loaded.report.is_clean());
 }
 

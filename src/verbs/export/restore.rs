@@ -12,7 +12,7 @@ use crate::replay::{self, Decision, Policies, Terms, TypeTerms};
 use crate::resp::Arg;
 use crate::resp::pack::{self, Out};
 use crate::select::Selection;
-use crate::snapshot::{Dialect, Entry, ModuleId, Record, Snapshot, ValueType};
+use crate::snapshot::{Dialect, Entry, Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::target::{Acceptance, Assumed, Facts, Probed, Product, Version, footer};
 use crate::verbs::{Ticker, Watch};
 
@@ -97,14 +97,14 @@ pub fn export(
     };
     let (mut key, mut scratch, mut ticker) = (Vec::new(), Vec::new(), Ticker::default());
     let mut records = snapshot.records();
-    while let Some(record) = records.next_record()? {
+    while let Some(record) = records.lend()? {
         let entry = match record {
-            Record::Entry(entry) => entry,
-            Record::Function(_) if !options.takes_functions() => {
+            Lent::Entry(entry) => entry,
+            Lent::Other(Record::Function(_)) if !options.takes_functions() => {
                 report.functions_left_out = report.functions_left_out.saturating_add(1);
                 continue;
             }
-            Record::Function(library) => {
+            Lent::Other(Record::Function(library)) => {
                 let source = replay::library_source(&library)?;
                 let mut words = vec![Arg::from("FUNCTION"), Arg::from("LOAD")];
                 if policies.replace {
@@ -115,19 +115,19 @@ pub fn export(
                 report.functions = report.functions.saturating_add(1);
                 continue;
             }
-            _ => continue,
+            Lent::Other(_) => continue,
         };
         report.entries = report.entries.saturating_add(1);
         ticker.tick(watch, entry.end(), report.entries)?;
-        if !selection.admits(&entry, &mut scratch)? {
+        if !selection.admits(entry, &mut scratch)? {
             report.not_written.add(Outcome::NotSelected);
             continue;
         }
         let mut leave_out = |outcome: Outcome, reason: &str| {
             report.not_written.add(outcome);
-            left_out(&entry, outcome, reason);
+            left_out(entry, outcome, reason);
         };
-        let restore = match replay::decide(&entry, terms.of(&entry)?, policies) {
+        let restore = match replay::decide(entry, terms.of(entry)?, policies) {
             Decision::Send(restore) => restore,
             Decision::Skip(outcome, reason) => {
                 leave_out(outcome, &reason);
@@ -152,9 +152,13 @@ pub fn export(
                 &[Arg::from("SELECT"), Arg::from(digits.format(*db))],
             )?;
         }
-        restore.with_args("RESTORE", key, policies.now_ms, |args| {
-            pack::command(&mut text, args)
-        })?;
+        if restore.small_len(key).is_some() {
+            restore.pack_small(key, &mut text.buffer);
+        } else {
+            restore.with_args("RESTORE", key, policies.now_ms, |args| {
+                pack::command(&mut text, args)
+            })?;
+        }
         report.written = report.written.saturating_add(1);
         if text.buffer.len() >= FLUSH {
             text.flush()?;
@@ -186,6 +190,7 @@ impl Text<'_> {
 }
 
 impl Out for Text<'_> {
+    #[inline]
     fn copy(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -204,6 +209,7 @@ struct KnownTerms {
     facts: Facts,
     terms: Terms,
     known: Vec<(ValueType, Dialect)>,
+    last: Option<(ValueType, Dialect)>,
     modules: Vec<ModuleId>,
 }
 
@@ -226,12 +232,17 @@ impl KnownTerms {
             facts,
             terms,
             known: Vec::new(),
+            last: None,
             modules: Vec::new(),
         }
     }
 
     fn of(&mut self, entry: &Entry<'_>) -> Result<&Terms> {
         let id = (entry.value_type, entry.dialect);
+        if self.last == Some(id) && entry.value_type != ValueType::MODULE_2 {
+            return Ok(&self.terms);
+        }
+        self.last = Some(id);
         if !self.known.contains(&id) {
             self.known.push(id);
             let sent_as = payload_type(entry.value_type, entry.dialect);

@@ -47,7 +47,7 @@ use crate::payload::payload_type;
 use crate::replay::{Policies, Terms};
 use crate::resp::{Connector, WindowOptions};
 use crate::select::Selection;
-use crate::snapshot::{ModuleId, Record, Snapshot, ValueType};
+use crate::snapshot::{Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::{Acceptance, Assumed, Facts, Probed, probe};
 use crate::value::Decoder;
@@ -173,14 +173,14 @@ pub fn survey(
     let mut survey = Survey::new(crate::snapshot::Producer::new(snapshot.header()));
     snapshot.read(|records| {
         let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
-        while let Some(record) = records.next_record()? {
+        while let Some(record) = records.lend()? {
             match record {
-                Record::Entry(entry) => {
-                    let selected = selection.admits(&entry, &mut scratch)?;
-                    survey.add(&entry, selected, now_ms)?;
+                Lent::Entry(entry) => {
+                    let selected = selection.admits(entry, &mut scratch)?;
+                    survey.add(entry, selected, now_ms)?;
                     ticker.tick(watch, entry.end(), survey.entries)?;
                 }
-                other => survey.learn(&other)?,
+                Lent::Other(other) => survey.learn(&other)?,
             }
         }
         Ok::<(), Error>(())

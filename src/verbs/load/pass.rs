@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::functions;
 use super::stop::{Ended, Stop};
-use super::worker::{self, Batch, Shared};
+use super::worker::{self, Batch, Shared, Worker};
 use super::{KeyEvent, Load, OnConflict, Watcher, eviction, repeated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Ranges;
 use crate::outcome::{Outcome, Tally};
 use crate::resp::{Connection, Pipeline};
 use crate::select::Selection;
-use crate::snapshot::{Entry, Record, Snapshot};
+use crate::snapshot::{Entry, Lent, Record, Snapshot};
 use crate::survey::Survey;
 use crate::verbs::{Position, Ticker, Watch};
 
@@ -90,6 +90,14 @@ impl Load {
             let options = &self.options;
             let beside = (options.policies.replace && !stop.is_set())
                 .then(|| scope.spawn(move || repeated::find(snapshot, &options.spool_dir)));
+            let mut connections = connections;
+            // One connection needs no thread of its own: handing entries over would cost more than finding them.
+            let worker = match connections.len() {
+                1 => connections
+                    .pop()
+                    .map(|pipeline| Worker::begin(&shared, pipeline)),
+                _ => None,
+            };
             let mut senders = Vec::new();
             let mut workers = Vec::new();
             for pipeline in connections {
@@ -110,8 +118,11 @@ impl Load {
                     }
                 });
             }
-            if !stop.is_set() {
-                let mut feeder = Feeder::new(senders, &shared);
+            if stop.is_set() {
+                // The connections' threads end with them.
+                drop(senders);
+            } else {
+                let mut feeder = Feeder::new(senders, worker, &shared);
                 entries = feed(&shared, selection, &mut feeder, &mut |read| {
                     watch(far.position(read))
                 });
@@ -329,9 +340,9 @@ pub(super) struct Far {
 }
 
 impl Far {
-    /// An entry has its outcome.
-    pub(super) fn settle(&self, offset: u64) {
-        self.settled.fetch_add(1, Ordering::Relaxed);
+    /// So many more entries have their outcome; the last of them begins at `offset`.
+    pub(super) fn settle(&self, entries: u64, offset: u64) {
+        self.settled.fetch_add(entries, Ordering::Relaxed);
         self.offset.store(offset, Ordering::Relaxed);
     }
 
@@ -366,6 +377,8 @@ const BATCHES: usize = 4;
 /// Hands batches to connections in turn.
 struct Feeder<'run, 'data> {
     senders: Vec<SyncSender<Batch<'data>>>,
+    /// The only connection, which works on this thread.
+    worker: Option<Worker<'run, 'data>>,
     next: usize,
     batch: Vec<Entry<'data>>,
     doubtful: bool,
@@ -379,9 +392,14 @@ struct Feeder<'run, 'data> {
 }
 
 impl<'run, 'data> Feeder<'run, 'data> {
-    fn new(senders: Vec<SyncSender<Batch<'data>>>, shared: &'run Shared<'run, 'data>) -> Self {
+    fn new(
+        senders: Vec<SyncSender<Batch<'data>>>,
+        worker: Option<Worker<'run, 'data>>,
+        shared: &'run Shared<'run, 'data>,
+    ) -> Self {
         Self {
             senders,
+            worker,
             next: 0,
             batch: Vec::with_capacity(BATCH),
             doubtful: false,
@@ -447,8 +465,11 @@ impl<'run, 'data> Feeder<'run, 'data> {
             entries,
             doubtful: self.doubtful,
         };
-        let connections = self.senders.len();
         self.shared.far.handed.fetch_add(count, Ordering::Relaxed);
+        if let Some(worker) = &mut self.worker {
+            return worker.take(batch);
+        }
+        let connections = self.senders.len();
         for _ in 0..connections {
             self.next = (self.next + 1) % connections.max(1);
             let Some(sender) = self.senders.get(self.next) else {
@@ -470,6 +491,9 @@ impl<'run, 'data> Feeder<'run, 'data> {
         if let Err(error) = self.record() {
             self.shared.stop.set(error);
         }
+        if let Some(worker) = self.worker {
+            worker.finish();
+        }
     }
 }
 
@@ -488,8 +512,8 @@ fn feed<'data>(
     let mut records = shared.snapshot.unverified_records();
     let (mut entries, mut ticker, mut scratch) = (0u64, Ticker::default(), Vec::new());
     loop {
-        let entry = match records.next_record() {
-            Ok(Some(Record::Entry(entry))) => entry,
+        let entry = match records.lend() {
+            Ok(Some(Lent::Entry(entry))) => entry,
             Ok(Some(_)) => continue,
             Ok(None) => return entries,
             Err(error) => {
@@ -500,9 +524,9 @@ fn feed<'data>(
         entries += 1;
         let position = shared.base.saturating_add(entry.ordinal);
         let end = entry.end();
-        let handled = match selection.admits(&entry, &mut scratch) {
+        let handled = match selection.admits(entry, &mut scratch) {
             Ok(_) if !fresh && finished.contains(position) => Ok(()),
-            Ok(true) => feeder.push(entry, position, !fresh && doubtful.contains(position)),
+            Ok(true) => feeder.push(*entry, position, !fresh && doubtful.contains(position)),
             Ok(false) => feeder.leave_out(position, Outcome::NotSelected),
             Err(error) => Err(error),
         };

@@ -16,7 +16,7 @@ use crate::fingerprint::{Record as Pair, Sorted, Sorter};
 use crate::outcome::{Outcome, Road, Tally};
 use crate::replay::{Decision, decide};
 use crate::select::Selection;
-use crate::snapshot::{Entry, Record, Snapshot};
+use crate::snapshot::{Entry, Lent, Record, Snapshot};
 
 /// Pairs of offsets that are sorted in memory (1 MB each time); more of them go through a spool.
 const IN_MEMORY: usize = 1 << 16;
@@ -25,9 +25,9 @@ const IN_MEMORY: usize = 1 << 16;
 pub(super) fn find(snapshot: &Snapshot<'_>, spool_dir: &Path) -> Result<Repetitions> {
     let mut keys = KeySet::new(spool_dir);
     let mut records = snapshot.unverified_records();
-    while let Some(record) = records.next_record()? {
-        if let Record::Entry(entry) = record {
-            keys.add(&entry)?;
+    while let Some(record) = records.lend()? {
+        if let Lent::Entry(entry) = record {
+            keys.add(entry)?;
         }
     }
     keys.finish(snapshot, records.dialect(), spool_dir)

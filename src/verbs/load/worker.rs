@@ -88,66 +88,107 @@ const STRANGE_IN_A_ROW: u32 = 100;
 /// Runs one connection until the channel closes or the pass stops.
 pub(super) fn run<'data>(
     shared: &Shared<'_, 'data>,
-    mut pipeline: Pipeline<Ticket>,
+    pipeline: Pipeline<Ticket>,
     batches: &Receiver<Batch<'data>>,
 ) {
-    let mut replies = Replies {
-        shared,
-        pending: Pending::default(),
-        prove: pipeline.proves_places(),
-        strange: 0,
-        broken: false,
-    };
-    let mut key = Vec::new();
-    let mut walker = shared.walk.then(|| Decoder::new(Some(shared.spool_dir)));
+    let mut worker = Worker::begin(shared, pipeline);
     for batch in batches {
+        worker.take(batch);
+    }
+    worker.finish();
+}
+
+/// One connection, and what it is doing.
+pub(super) struct Worker<'s, 'data> {
+    shared: &'s Shared<'s, 'data>,
+    pipeline: Pipeline<Ticket>,
+    replies: Replies<'s, 'data>,
+    key: Vec<u8>,
+    walker: Option<Decoder>,
+}
+
+impl<'s, 'data> Worker<'s, 'data> {
+    pub(super) fn begin(shared: &'s Shared<'s, 'data>, pipeline: Pipeline<Ticket>) -> Self {
+        let replies = Replies {
+            shared,
+            pending: Pending::default(),
+            prove: pipeline.proves_places(),
+            strange: 0,
+            broken: false,
+            now_ms: i64::MAX,
+            answered: 0,
+            answered_offset: 0,
+        };
+        Self {
+            shared,
+            pipeline,
+            replies,
+            key: Vec::new(),
+            walker: shared.walk.then(|| Decoder::new(Some(shared.spool_dir))),
+        }
+    }
+
+    /// Sends a batch; what ends the pass is told to its [`Stop`].
+    pub(super) fn take(&mut self, batch: Batch<'data>) {
+        let Self {
+            shared,
+            pipeline,
+            replies,
+            key,
+            walker,
+        } = self;
         if shared.stop.is_set() {
             // Not finished: that is all there is to say of them.
-            continue;
+            return;
         }
         let entries = match batch.doubtful {
             false => Ok(batch.entries),
-            true => doubtful::settle(shared, batch.entries, &mut pipeline, &mut replies),
+            true => doubtful::settle(shared, batch.entries, pipeline, replies),
         };
         let sent = entries.and_then(|entries| {
             entries
                 .iter()
                 .try_for_each(|entry| match shared.stop.is_set() {
                     true => Ok(()),
-                    false => send(
-                        entry,
-                        &mut pipeline,
-                        &mut replies,
-                        &mut key,
-                        walker.as_mut(),
-                    ),
+                    false => send(entry, pipeline, replies, key, walker.as_mut()),
                 })
         });
         if let Err(error) = sent {
+            failed(shared, pipeline, error);
+        }
+    }
+
+    /// Waits for what is under way, and says what is known of it.
+    pub(super) fn finish(self) {
+        let Self {
+            shared,
+            mut pipeline,
+            mut replies,
+            ..
+        } = self;
+        if let Err(error) = pipeline.drain(&mut replies) {
             failed(shared, &pipeline, error);
         }
-    }
-    if let Err(error) = pipeline.drain(&mut replies) {
-        failed(shared, &pipeline, error);
-    }
-    if replies.broken || pipeline.end() == Some(End::OutOfStep) {
-        // Replies were lost, doubled or moved since the last mark: what they said of their keys may have been said of others.
-        let mut answered = std::mem::take(&mut replies.pending.answered);
-        answered.close();
-        shared.recorder.doubt(&answered.positions);
-        replies.flush_decided();
-    } else {
-        // The connection ended in its place: what came before was proven by what it was, or by the last mark.
-        replies.flush();
-    }
-    let mut unknown = Ranges::default();
-    for (ticket, sent) in pipeline.unanswered() {
-        if sent {
-            let position = shared.base.saturating_add(ticket.ordinal);
-            unknown.insert(position..position.saturating_add(1));
+        replies.tell_answered();
+        if replies.broken || pipeline.end() == Some(End::OutOfStep) {
+            // Replies were lost, doubled or moved since the last mark: what they said of their keys may have been said of others.
+            let mut answered = std::mem::take(&mut replies.pending.answered);
+            answered.close();
+            shared.recorder.doubt(&answered.positions);
+            replies.flush_decided();
+        } else {
+            // The connection ended in its place: what came before was proven by what it was, or by the last mark.
+            replies.flush();
         }
+        let mut unknown = Ranges::default();
+        for (ticket, sent) in pipeline.unanswered() {
+            if sent {
+                let position = shared.base.saturating_add(ticket.ordinal);
+                unknown.insert(position..position.saturating_add(1));
+            }
+        }
+        shared.recorder.doubt(&unknown);
     }
-    shared.recorder.doubt(&unknown);
 }
 
 /// Ends the pass for an error of sending. What the replies found wrong was said before.
@@ -202,7 +243,12 @@ fn send<'data>(
         }
     };
     pipeline.select(restore.db, replies)?;
-    restore.with_args("RESTORE", key, now_ms(), |args| {
+    if let Some(most) = restore.small_len(key) {
+        return pipeline.push_packed(ticket, most, |out| restore.pack_small(key, out), replies);
+    }
+    // Asking the clock costs as much as packing a small key.
+    let now_ms = if restore.asks_time() { now_ms() } else { 0 };
+    restore.with_args("RESTORE", key, now_ms, |args| {
         pipeline.push(ticket, args, replies)
     })
 }
@@ -286,12 +332,25 @@ pub(super) struct Replies<'s, 'data> {
     strange: u32,
     /// A reply came that no RESTORE is answered by: which reply belongs to which key is not known any more.
     broken: bool,
+    /// When the replies that are being taken had come.
+    now_ms: i64,
+    /// How many were taken that the others do not know of yet, and the offset of the last one's entry.
+    answered: u64,
+    answered_offset: u64,
 }
 
 impl Sink<Ticket> for Replies<'_, '_> {
+    fn received(&mut self) {
+        self.now_ms = now_ms();
+    }
+
+    fn taken(&mut self) {
+        self.tell_answered();
+    }
+
     fn answered(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
-        self.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
-        self.shared.far.settle(ticket.offset);
+        self.answered = self.answered.saturating_add(1);
+        self.answered_offset = ticket.offset;
         if self.broken {
             let position = self.position(&ticket);
             self.shared
@@ -301,7 +360,7 @@ impl Sink<Ticket> for Replies<'_, '_> {
         }
         if answer == Answer::Ok {
             self.strange = 0;
-            let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= now_ms();
+            let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= self.now_ms;
             let outcome = if expired {
                 Outcome::ExpiredOnArrival
             } else {
@@ -323,6 +382,17 @@ impl Sink<Ticket> for Replies<'_, '_> {
 }
 
 impl<'data> Replies<'_, 'data> {
+    /// Lets the other threads know how far this one is.
+    fn tell_answered(&mut self) {
+        let answered = std::mem::take(&mut self.answered);
+        if answered > 0 {
+            self.shared
+                .acknowledged
+                .fetch_add(answered, Ordering::Relaxed);
+            self.shared.far.settle(answered, self.answered_offset);
+        }
+    }
+
     fn position(&self, ticket: &Ticket) -> u64 {
         self.shared.base.saturating_add(ticket.ordinal)
     }
@@ -491,7 +561,7 @@ impl<'data> Replies<'_, 'data> {
     pub(super) fn decided(&mut self, ticket: &Ticket, outcome: Outcome, reason: &str) {
         let position = self.position(ticket);
         let listed = self.listed(ticket, outcome, reason);
-        self.shared.far.settle(ticket.offset);
+        self.shared.far.settle(1, ticket.offset);
         let group = &mut self.pending.decided;
         group.add(position, outcome);
         group.listed.extend(listed);
