@@ -1,7 +1,9 @@
 //! Standard output: locked and buffered, and what a closed pipe means. Tables and numbers for people.
 
 use std::fmt;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd as _;
 
 use serde::Serialize;
 
@@ -11,7 +13,7 @@ use super::exit::Exit;
 
 /// Standard output.
 pub(crate) struct Out {
-    writer: BufWriter<StdoutLock<'static>>,
+    writer: BufWriter<Box<dyn Write>>,
     closed: bool,
     written: bool,
 }
@@ -23,8 +25,14 @@ impl Out {
     }
 
     pub(crate) fn stdout() -> Self {
+        // The library's own handle looks for ends of lines in everything, to write up to them: a terminal's comfort, which
+        // would cost an export of gigabytes a second system call for each piece.
+        let writer: Box<dyn Write> = match io::stdout().as_fd().try_clone_to_owned() {
+            Ok(handle) => Box::new(File::from(handle)),
+            Err(_) => Box::new(io::stdout().lock()),
+        };
         Self {
-            writer: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
+            writer: BufWriter::with_capacity(64 * 1024, writer),
             closed: false,
             written: false,
         }

@@ -195,14 +195,32 @@ impl Base64 {
     }
 }
 
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// The two letters of each 12 bits.
+#[expect(clippy::indexing_slicing, reason = "judged while it is compiled")]
+static LETTER_PAIRS: [[u8; 2]; 4096] = {
+    let mut pairs = [[0; 2]; 4096];
+    let mut bits = 0;
+    while bits < 4096 {
+        pairs[bits] = [LETTERS[bits >> 6], LETTERS[bits & 0x3f]];
+        bits += 1;
+    }
+    pairs
+};
+
 #[inline]
 fn group(a: u8, b: u8, c: u8) -> [u8; 4] {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits = u32::from(a) << 16 | u32::from(b) << 8 | u32::from(c);
-    [18, 12, 6, 0].map(|shift| {
-        let six = (bits >> shift & 0x3f) as usize;
-        LETTERS.get(six).copied().unwrap_or(b'A')
-    })
+    let pair = |bits: u32| {
+        let [first, second] = LETTER_PAIRS
+            .get((bits & 0xfff) as usize)
+            .copied()
+            .unwrap_or_default();
+        (first, second)
+    };
+    let ((first, second), (third, fourth)) = (pair(bits >> 12), pair(bits));
+    [first, second, third, fourth]
 }
 
 /// Whether bytes that come in pieces are UTF-8.

@@ -193,6 +193,26 @@ impl<'d, F: Findings> Hash<'d, F> {
     /// `Corrupt` where the bytes cannot be read, and what the findings answer.
     #[inline]
     pub fn next_field(&mut self) -> Result<Option<Field<'_>>> {
+        // Most hashes are small ones.
+        if let (Form::PackedPairs, Some(packed)) = (&self.form, &mut self.packed) {
+            let position = packed.at() as u64;
+            if let Some((field, value)) = packed.next_short_pair(&self.decoder.blob) {
+                self.position = position;
+                let bytes = packed.bytes(&self.decoder.blob);
+                return Ok(Some(Field {
+                    path: None,
+                    field: field.element(bytes),
+                    value: value.element(bytes),
+                    expire_at_ms: None,
+                    position,
+                    path_number: self.paths_begun,
+                }));
+            }
+        }
+        self.next_of_any()
+    }
+
+    fn next_of_any(&mut self) -> Result<Option<Field<'_>>> {
         match self.step() {
             Ok(Some((field, value, expire_at_ms))) => {
                 let Decoder {

@@ -77,6 +77,28 @@ pub fn header(bytes: &[u8]) -> Result<Header, Broken> {
     }
 }
 
+/// The commonest entries (an integer up to 127, a string of up to 63 bytes) without a detour: the value, and where the next
+/// entry begins. `None` for every other entry, and where anything is wrong: [`step`] says what.
+#[inline]
+#[must_use]
+pub fn short_step(bytes: &[u8], at: usize) -> Option<(Item, usize)> {
+    let (&first, body) = bytes.get(at..)?.split_first()?;
+    let behind = at.wrapping_add(1);
+    match first {
+        0x00..=0x7f if body.first() == Some(&1) => {
+            Some((Item::Int(i64::from(first)), behind.wrapping_add(1)))
+        }
+        0x80..=0xbf => {
+            let length = first & 0x3f;
+            let end = behind.wrapping_add(usize::from(length));
+            // The length behind an entry counts its first byte too.
+            let is_right = body.get(usize::from(length)) == Some(&length.wrapping_add(1));
+            is_right.then(|| (Item::Text(behind, end), end.wrapping_add(1)))
+        }
+        _ => None,
+    }
+}
+
 /// Reads the entry at `at`; `None` at the end byte.
 ///
 /// # Errors
@@ -315,6 +337,11 @@ mod tests {
         let (mut at, mut items) = (HEADER, Vec::new());
         while let Some(step) = step(bytes, at)? {
             assert!(step.back_is_right, "at {at}");
+            if let Some(short) = short_step(bytes, at) {
+                assert_eq!(short, (step.item, step.next));
+            } else {
+                assert!(!matches!(bytes[at], 0..=0xbf), "at {at}");
+            }
             assert!(step.next > at);
             items.push(Value::of(step.item, bytes));
             at = step.next;

@@ -372,6 +372,34 @@ impl<'d> Packed<'d> {
         hold: &Hold,
         findings: &mut F,
     ) -> Result<Option<Item>> {
+        if self.encoding == Encoding::Listpack
+            && let Some((item, next)) = listpack::short_step(self.blob.bytes(hold), self.at)
+        {
+            self.last = self.at;
+            self.at = next;
+            self.seen = self.seen.wrapping_add(1);
+            return Ok(Some(item));
+        }
+        self.next_of_any(hold, findings)
+    }
+
+    /// The next two elements, where both are entries of the commonest forms. Nothing is read otherwise.
+    #[inline]
+    pub(super) fn next_short_pair(&mut self, hold: &Hold) -> Option<(Item, Item)> {
+        if self.encoding != Encoding::Listpack {
+            return None;
+        }
+        let bytes = self.blob.bytes(hold);
+        let (first, between) = listpack::short_step(bytes, self.at)?;
+        let (second, next) = listpack::short_step(bytes, between)?;
+        self.last = between;
+        self.at = next;
+        self.seen = self.seen.wrapping_add(2);
+        Some((first, second))
+    }
+
+    #[inline(never)]
+    fn next_of_any<F: Findings>(&mut self, hold: &Hold, findings: &mut F) -> Result<Option<Item>> {
         let bytes = self.blob.bytes(hold);
         match self.encoding {
             Encoding::Listpack => match listpack::step(bytes, self.at) {
