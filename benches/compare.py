@@ -152,13 +152,30 @@ def load_rows(runs, dump, path):
     text.unlink()
 
 
+def compare_rows(runs, dump, path):
+    """`compare` against the load that went before it, each pair into a fresh server."""
+    loads, compares = [], []
+    # The first pair warms the page cache and is not counted.
+    for n in range(runs + 1):
+        server = Server("--proto-max-bulk-len", "2gb", "--client-query-buffer-limit", "3gb")
+        try:
+            to = ["--quiet", path, "--to", f"redis://127.0.0.1:{server.port}"]
+            pair = run([OURS, "load", *to]), run([OURS, "compare", *to])
+        finally:
+            server.stop()
+        if n > 0:
+            loads.append(pair[0])
+            compares.append(pair[1])
+    row("compare", dump, "our load", compares, loads, "≤ 1.6 ×" if dump == "medium" else "≤ 1.2 ×", faster=False)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bench", type=pathlib.Path, required=True)
     parser.add_argument("--rivals", type=pathlib.Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dumps", default="medium,large,big,gig")
-    parser.add_argument("--only", default="info,check,export,load,memory")
+    parser.add_argument("--only", default="info,check,export,load,compare,memory")
     parser.add_argument("--write-readme", action="store_true")
     options = parser.parse_args()
     only, dumps = options.only.split(","), options.dumps.split(",")
@@ -189,12 +206,15 @@ def main():
                 row("export --format ndjson", dump, "the crate rdb 0.4", mine, theirs, "≥ 8 ×")
         if "load" in only and dump != "big":
             load_rows(options.runs if dump == "medium" else max(2, options.runs // 2), dump, path)
+        if "compare" in only and dump != "big":
+            compare_rows(options.runs if dump == "medium" else max(2, options.runs // 2), dump, path)
     if "memory" in only and "gig" in dumps:
         for name in ("gig-random", "gig-text"):
             path = options.bench / f"{name}.rdb"
             server = Server("--proto-max-bulk-len", "2gb", "--client-query-buffer-limit", "3gb")
             for work in (["info", path], ["check", "--quiet", path], ["export", "--format", "ndjson", "--quiet", path],
-                         ["load", "--quiet", path, "--to", f"redis://127.0.0.1:{server.port}"]):
+                         ["load", "--quiet", path, "--to", f"redis://127.0.0.1:{server.port}"],
+                         ["compare", "--quiet", path, "--to", f"redis://127.0.0.1:{server.port}"]):
                 got = run([OURS, *work])
                 ROWS.append((work[0], name, "", f"{got.wall:.3f} s", "", "", "≤ 32 MiB + 4 a connection", f"{got.cpu:.2f} s",
                              f"{got.memory / 2**20:.1f} MiB", ""))

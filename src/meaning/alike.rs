@@ -137,6 +137,82 @@ fn collect(
     Ok(true)
 }
 
+impl Prints {
+    /// Whether two vector sets (the module of Redis 8) hold the same elements, attributes and vectors. A server that loads one
+    /// writes its elements in another order, with other links between them.
+    pub(super) fn vector_sets(
+        &mut self,
+        mine: ModuleValue<'_, Lenient>,
+        theirs: ModuleValue<'_, Lenient>,
+    ) -> Result<Likeness> {
+        let Self {
+            keys,
+            mine: own,
+            theirs: other,
+        } = self;
+        if mine.id() != theirs.id() {
+            return Ok(Likeness::Unlike);
+        }
+        if !vectors(keys, mine, own)? || !vectors(keys, theirs, other)? {
+            return Ok(Likeness::TooMany);
+        }
+        own.sort_unstable();
+        other.sort_unstable();
+        Ok(if own == other {
+            Likeness::Alike(Bookkeeping::VECTOR_LINKS)
+        } else {
+            Likeness::Unlike
+        })
+    }
+}
+
+/// Makes a fingerprint of what stands in front of the elements (dimensions, number, settings, a projection), and one of each
+/// element: its name, its attributes and its vector stand behind each other as strings; then numbers (range, neighbours).
+fn vectors(
+    keys: &[FingerprintKey; 2],
+    mut walk: ModuleValue<'_, Lenient>,
+    into: &mut Vec<[u64; 2]>,
+) -> Result<bool> {
+    into.clear();
+    let open = |domain| keys.each_ref().map(|key| key.pieces(domain));
+    let (mut pieces, mut strings, mut in_front) = (open(0), 0u32, true);
+    loop {
+        let item = walk.next_item()?;
+        let is_string = matches!(item, Some(ModuleItem::String(_)));
+        // An element begins with a string behind a number.
+        if item.is_none() || is_string && strings == 0 {
+            if into.len() >= MOST {
+                return Ok(false);
+            }
+            into.push(pieces.map(|pieces| pieces.finish()));
+            (pieces, in_front) = (open(1), false);
+        }
+        let mut push = |bytes: &[u8]| pieces.iter_mut().for_each(|one| one.push(bytes));
+        match item {
+            None => return Ok(true),
+            Some(ModuleItem::String(text)) => {
+                strings = strings.saturating_add(1);
+                push(&text.len().to_le_bytes());
+                text.write_to(|piece| {
+                    push(piece);
+                    Ok(())
+                })?;
+            }
+            Some(number) => {
+                strings = 0;
+                match number {
+                    _ if !in_front => {}
+                    ModuleItem::Signed(value) => push(&value.to_le_bytes()),
+                    ModuleItem::Unsigned(value) => push(&value.to_le_bytes()),
+                    ModuleItem::Float(value) => push(&value.to_bits().to_le_bytes()),
+                    ModuleItem::Double(value) => push(&value.to_bits().to_le_bytes()),
+                    ModuleItem::String(_) => {}
+                }
+            }
+        }
+    }
+}
+
 fn lists(mut mine: Walk<'_>, mut theirs: Walk<'_>) -> Result<bool> {
     loop {
         match (mine.next()?, theirs.next()?) {

@@ -5,8 +5,9 @@ use super::found::{Differences, Spot, What};
 use super::{Verdict, Wanted};
 use crate::error::Result;
 use crate::payload::{FOOTER, Payload};
-use crate::snapshot::{Dialect, Entry, Kind, ValueType};
-use crate::value::{Decoder, Lenient};
+use crate::snapshot::{Dialect, Entry, Kind, ModuleId, ValueType};
+use crate::value::{Decoder, Lenient, Value};
+use crate::wire::{Cursor, length};
 
 /// The opcode in front of key metadata.
 const KEY_META: u8 = 243;
@@ -90,6 +91,21 @@ pub(super) fn judge(
     Ok(match decoders.prints.compare(mine, value, now_ms) {
         Ok(Likeness::Alike(books)) if books.is_empty() => Some(Verdict::Same),
         Ok(Likeness::Alike(books)) => Some(Verdict::SameBut(books)),
+        Ok(Likeness::Unlike) if is_vector_set(entry) => {
+            match (
+                decoders.mine.decode(entry)?,
+                decoders.theirs.decode(&theirs)?,
+            ) {
+                (Value::Module(mine), Value::Module(theirs)) => {
+                    match decoders.prints.vector_sets(mine, theirs)? {
+                        Likeness::Alike(books) => Some(Verdict::SameBut(books)),
+                        Likeness::Unlike => Some(others()),
+                        Likeness::TooMany => only_by_dump(entry),
+                    }
+                }
+                _ => only_by_dump(entry),
+            }
+        }
         Ok(Likeness::Unlike) => only_by_dump(entry),
         Ok(Likeness::TooMany) => None,
         // Theirs or ours: reading by type will tell.
@@ -106,11 +122,18 @@ fn only_by_dump(entry: &Entry<'_>) -> Option<Verdict> {
         Kind::Module => Some(Verdict::NotComparable(
             "a module's value is compared by what the module wrote, and that differs".to_owned(),
         )),
-        Kind::Array | Kind::Json => {
-            let mut found = Differences::default();
-            found.add(What::Value, Spot::Key, "the elements are others");
-            Some(Verdict::Different(found))
-        }
+        Kind::Array | Kind::Json => Some(others()),
         _ => None,
     }
+}
+
+fn others() -> Verdict {
+    let mut found = Differences::default();
+    found.add(What::Value, Spot::Key, "the elements are others");
+    Verdict::Different(found)
+}
+
+fn is_vector_set(entry: &Entry<'_>) -> bool {
+    let id = length::read(&mut Cursor::new(entry.value, entry.value_offset));
+    id.is_ok_and(|id| ModuleId(id).name() == "vectorset")
 }

@@ -31,11 +31,14 @@
 
 mod abilities;
 mod alike;
+mod alone;
 mod bytes;
 mod comparer;
 mod dump;
 mod found;
+mod replies;
 mod stream;
+mod stream_owners;
 mod typed;
 mod walk;
 
@@ -111,14 +114,17 @@ impl Bookkeeping {
     pub const DELIVERY_TIMES: Self = Self(16);
     /// Settings and counters of idempotency records where there are no records.
     pub const IDEMPOTENCY: Self = Self(32);
+    /// Which elements of a vector set are linked as neighbours.
+    pub const VECTOR_LINKS: Self = Self(64);
 
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::ENTRIES_ADDED, "entries-added"),
         (Self::MAX_DELETED, "max-deleted-id"),
         (Self::ENTRIES_READ, "entries-read"),
         (Self::SEEN_TIMES, "consumer-times"),
         (Self::DELIVERY_TIMES, "delivery-times"),
         (Self::IDEMPOTENCY, "idempotency-settings"),
+        (Self::VECTOR_LINKS, "vector-links"),
     ];
 
     /// Whether nothing differs.
