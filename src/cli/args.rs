@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use rdbridge::replay::ExpiredPolicy;
@@ -213,6 +214,8 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
+    pub(crate) journal: JournalArgs,
+    #[command(flatten)]
     pub(crate) arrival: ArrivalArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
@@ -261,6 +264,58 @@ fn parse_percent(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|percent| *percent > 0.0 && *percent <= 100.0)
         .ok_or_else(|| "write a number above 0, at most 100".to_owned())
+}
+
+/// How a load survives.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Going on")]
+pub(crate) struct JournalArgs {
+    /// Where the load is recorded, so that the same command goes on after a break [default: beside the input, else in the
+    /// state directory; RDBRIDGE_JOURNAL_DIR names another]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_journal")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Record nothing: a load that breaks off starts from the beginning
+    #[arg(long)]
+    pub(crate) no_journal: bool,
+    /// Forget what the journal says, and begin anew
+    #[arg(long)]
+    pub(crate) restart: bool,
+    /// Show how far the load of this journal is, and nothing else
+    #[arg(long, value_name = "JOURNAL", exclusive = true)]
+    pub(crate) status: Option<PathBuf>,
+    /// List the keys that did not arrive, an object a line; --keys-from takes the list back
+    #[arg(long, value_name = "FILE")]
+    pub(crate) failures: Option<PathBuf>,
+    /// How long a destination that is gone, busy or failing over is tried again: 0, 30s, 5m, 2h
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub(crate) retry_for: Duration,
+    /// How long a destination that is out of memory or cannot write to its disk is waited for
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub(crate) wait_for: Duration,
+    /// Where nobody can say what a failover would lose: so much is looked up again after one
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) failover_lookback: Duration,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        _ => 0,
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .filter(|_| unit > 0)
+        .and_then(|number| number.checked_mul(unit))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "write seconds, or 30s, 5m, 2h, 1d".to_owned())
 }
 
 /// What may happen to the destination.
@@ -470,6 +525,41 @@ pub(crate) struct SelectArgs {
 }
 
 impl SelectArgs {
+    /// What was typed, by flag: two loads are the same only if this is.
+    pub(crate) fn typed(&self) -> Vec<(&'static str, String)> {
+        fn shown<T: std::fmt::Debug>(values: &[T]) -> Option<String> {
+            (!values.is_empty()).then(|| format!("{values:?}"))
+        }
+        let all = [
+            ("--db", shown(&self.db)),
+            ("--exclude-db", shown(&self.exclude_db)),
+            ("--match", shown(&self.matches)),
+            ("--exclude-match", shown(&self.exclude_match)),
+            ("--regex", shown(&self.regex)),
+            ("--exclude-regex", shown(&self.exclude_regex)),
+            ("--type", shown(&self.types)),
+            ("--exclude-type", shown(&self.exclude_type)),
+            ("--min-size", self.min_size.map(|size| size.0.to_string())),
+            ("--max-size", self.max_size.map(|size| size.0.to_string())),
+            ("--with-ttl", self.with_ttl.map(|ttl| format!("{ttl:?}"))),
+            ("--min-elements", self.min_elements.map(|n| n.to_string())),
+            ("--max-elements", self.max_elements.map(|n| n.to_string())),
+            ("--slot", shown(&self.slot)),
+            ("--exclude-slot", shown(&self.exclude_slot)),
+            (
+                "--keys-from",
+                single(
+                    self.keys_from
+                        .as_ref()
+                        .map(|path| path.display().to_string()),
+                ),
+            ),
+        ];
+        all.into_iter()
+            .filter_map(|(flag, value)| Some((flag, value?)))
+            .collect()
+    }
+
     /// The conditions, but for the list of names.
     pub(crate) fn criteria(&self) -> Criteria {
         let patterns = |globs: &[OsString], regexes: &[Regex]| {

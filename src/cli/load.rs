@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rdbridge::error::Escaped;
 use rdbridge::input::{Input, Inputs, Tail, classify_tail};
+use rdbridge::journal::InputId;
 use rdbridge::outcome::Outcome;
 use rdbridge::replay::{DbMap, Policies};
 use rdbridge::resp::Connector;
@@ -22,6 +23,7 @@ use serde_json::json;
 
 use super::args::LoadArgs;
 use super::exit::Exit;
+use super::journal;
 use super::output::{Grouped, Out, Table, plural};
 use super::plan::{self, Run};
 use super::progress::Lines;
@@ -51,14 +53,28 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             .into());
         }
     }
+    let journal = journal::open(args, run, &connector)?;
+    if let Some(line) = journal.first_line() {
+        super::say(&line);
+    }
+    // What is expired, and what a selection by time admits, was decided when the load began.
+    let instant = journal
+        .before
+        .as_ref()
+        .map_or(run.now.0, |before| before.instant_ms);
+    let run = &run.at(instant);
     let mut options = options(args, run);
+    if journal.before.is_some() {
+        // What is there is ours.
+        options.require_empty = false;
+    }
     let mut inputs = run.inputs(&args.input, "load")?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
     // What can be refused is refused now, not after an hour of reading.
     let key = peek(&inputs, &mut selection, &options);
     load::first_contact(&connector, &options, key)?;
 
-    let mut surveys = Vec::new();
+    let (mut surveys, mut ids) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
         let input = run.open(&mut inputs, index)?;
         let survey =
@@ -72,8 +88,11 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
                 (input.bytes().len() as u64).saturating_sub(survey.trailing)
             ));
         }
+        ids.push(InputId::of(input.name(), input.bytes()));
         surveys.push(survey);
     }
+    let entries = surveys.iter().map(|survey| survey.entries).collect();
+    let journal = journal.journal(args, run, &connector, ids, entries)?;
     refuse_overlaps(args, run, &mut inputs, &surveys, &options, &mut selection)?;
 
     let libraries: usize = surveys.iter().map(|survey| survey.functions.len()).sum();
@@ -107,6 +126,11 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             let input = run.open(&mut inputs, index)?;
             walk(&load, &input, args, run, &mut selection).map_err(|e| e.or_input(input.name()))?;
         }
+    }
+    let goes_on = journal.record.runs > 1;
+    load.record_in(journal, &Notes)?;
+    if goes_on {
+        look_up(&load, args, run, &mut inputs, &mut selection)?;
     }
     replay(&mut load, args, run, &mut inputs, &surveys, &mut selection)?;
     let facts = load.facts().clone();
@@ -146,6 +170,54 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     }
 }
 
+/// Some keys of an earlier run must still be there.
+fn look_up(
+    load: &Load,
+    args: &LoadArgs,
+    run: &Run,
+    inputs: &mut Inputs,
+    selection: &mut Selection,
+) -> Result<()> {
+    let (mut asked, mut there) = (0u64, 0u64);
+    for index in 0..inputs.len() {
+        let input = run.open(inputs, index)?;
+        let snapshot =
+            Snapshot::with_options(input.bytes(), plan::snapshot_options(&args.input.how))?;
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let found = load.look_up(number, &snapshot, selection)?;
+        asked += found.0;
+        there += found.1;
+    }
+    if there < asked {
+        super::say(&format!(
+            "of {} that were restored and looked up, {} {} there",
+            plural(asked, "key"),
+            Grouped(there),
+            if there == 1 { "is" } else { "are" }
+        ));
+    }
+    load.demand_there(asked, there)
+}
+
+/// Tells what happens before the first pass.
+struct Notes;
+
+impl Watcher for Notes {
+    fn key(&self, _event: &KeyEvent<'_>) {}
+
+    fn restarted(&self, entries: u64) {
+        super::say(&restarted(entries));
+    }
+}
+
+fn restarted(entries: u64) -> String {
+    format!(
+        "the destination failed over or was started again: {} that it may have lost {} looked up again",
+        plural(entries, "key"),
+        if entries == 1 { "is" } else { "are" }
+    )
+}
+
 fn options(args: &LoadArgs, run: &Run) -> Options {
     let policy = &args.policy;
     Options {
@@ -166,6 +238,9 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         connections: policy.connections.into(),
         assume: policy.assume,
         acknowledged: Arc::clone(&run.acknowledged),
+        retry_for: args.journal.retry_for,
+        wait_for: args.journal.wait_for,
+        failover_lookback: args.journal.failover_lookback,
         ..Options::default()
     }
 }
@@ -403,11 +478,7 @@ impl Watcher for Teller {
     }
 
     fn restarted(&self, entries: u64) {
-        self.lines.say(&format!(
-            "the destination failed over or was started again: {} that it may have lost {} looked up again",
-            plural(entries, "key"),
-            if entries == 1 { "is" } else { "are" }
-        ));
+        self.lines.say(&restarted(entries));
     }
 }
 
@@ -538,6 +609,21 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
             writeln!(out, "  offset {}: {}", failure.offset, failure.reason)?;
         }
     }
+    if report.runs > 1 {
+        writeln!(
+            out,
+            "the counts are those of {}, {:.1} s together",
+            plural(report.runs.into(), "run"),
+            report.all_runs.as_secs_f64()
+        )?;
+    }
+    if report.pauses > 0 {
+        writeln!(
+            out,
+            "waited for the destination {}",
+            plural(report.pauses, "time")
+        )?;
+    }
     match report.evicted {
         Some(0) => {}
         Some(keys) => writeln!(
@@ -581,6 +667,10 @@ fn show_json(
         "evicted": report.evicted,
         "names_not_found": missing,
         "elapsed_seconds": report.elapsed.as_secs_f64(),
+        "elapsed_seconds_all_runs": report.all_runs.as_secs_f64(),
+        "runs": report.runs,
+        "pauses": report.pauses,
+        "journal": report.journal.as_ref().map(|path| path.display().to_string()),
         "adds_up": report.adds_up(),
         "stopped": report.stopped.as_ref().map(ToString::to_string),
         "exit_code": exit as u8,

@@ -10,6 +10,7 @@ mod exit;
 mod export;
 mod get;
 mod info;
+mod journal;
 mod keys;
 mod load;
 mod output;
@@ -19,6 +20,7 @@ mod progress;
 mod secrets;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -30,6 +32,14 @@ use self::plan::Run;
 
 /// Runs the command.
 pub(crate) fn main() -> ExitCode {
+    if let Some((path, json)) = status_of(std::env::args_os().skip(1)) {
+        let mut out = Out::stdout();
+        let shown = journal::status(&path, json, &mut out).and_then(|exit| {
+            out.flush()?;
+            Ok(exit)
+        });
+        return ended(shown, json, &mut out);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -47,6 +57,22 @@ pub(crate) fn main() -> ExitCode {
         out.flush()?;
         Ok(exit)
     });
+    ended(result, json, &mut out)
+}
+
+/// `load --status JOURNAL [--json]`, which needs neither an input nor a destination.
+fn status_of(args: impl Iterator<Item = std::ffi::OsString>) -> Option<(PathBuf, bool)> {
+    let args: Vec<_> = args.collect();
+    let (verb, rest) = args.split_first()?;
+    let json = rest.iter().any(|arg| arg == "--json");
+    let rest: Vec<_> = rest.iter().filter(|arg| *arg != "--json").collect();
+    match rest.as_slice() {
+        [flag, path] if verb == "load" && *flag == "--status" => Some((PathBuf::from(path), json)),
+        _ => None,
+    }
+}
+
+fn ended(result: anyhow::Result<Exit>, json: bool, out: &mut Out) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         // The reader of our output has seen enough: nothing went wrong.

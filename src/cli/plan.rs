@@ -50,6 +50,18 @@ impl Run {
         })
     }
 
+    /// The same run at another instant: that of the load which it goes on with.
+    pub(crate) fn at(&self, now_ms: i64) -> Self {
+        Self {
+            now: Timestamp(now_ms),
+            json: self.json,
+            quiet: self.quiet,
+            interrupted: Arc::clone(&self.interrupted),
+            acknowledged: Arc::clone(&self.acknowledged),
+            reads_stdin: AtomicBool::new(self.reads_stdin.load(Ordering::Relaxed)),
+        }
+    }
+
     /// A line for the user beside the data.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
@@ -220,7 +232,7 @@ fn watch_signals(interrupted: &Arc<AtomicBool>, acknowledged: &Arc<AtomicU64>) -
                 let done = match acknowledged.load(Ordering::Relaxed) {
                     0 => String::new(),
                     keys => format!(
-                        "; the destination has acknowledged {}, load again with --on-conflict skip to go on",
+                        "; the destination has acknowledged {}, the same command goes on (without a journal: load again with --on-conflict skip)",
                         rdbridge::units::keys(keys)
                     ),
                 };

@@ -40,12 +40,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens `path` for a load that wrote `length` bytes of it before (0 for a new one): what stands behind them was not
+    /// Opens `path` for a load that wrote `length` bytes of it before (`None` for a new one): what stands behind them was not
     /// acknowledged and is cut off.
     ///
     /// # Errors
     /// `Io`; `Usage` where a new ledger would overwrite a file that is there, or an old one is shorter than it should be.
-    pub fn open(path: &Path, length: u64) -> Result<Self> {
+    pub fn open(path: &Path, length: Option<u64>) -> Result<Self> {
         let failed = |error| cannot(path, error);
         let mut file = OpenOptions::new()
             .read(true)
@@ -55,13 +55,14 @@ impl Ledger {
             .open(path)
             .map_err(failed)?;
         let has = file.metadata().map_err(failed)?.len();
-        if length == 0 && has > 0 {
+        if length.is_none() && has > 0 {
             return Err(Error::new(
                 ErrorKind::Usage,
                 format!("the ledger {} is there already", path.display()),
             )
             .with_hint("name another with --failures, or move it away"));
         }
+        let length = length.unwrap_or(0);
         if has < length {
             return Err(Error::new(
                 ErrorKind::Usage,
@@ -159,14 +160,17 @@ mod tests {
     fn lines_behind_the_length_that_counts_are_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("failures.ndjson");
-        let mut ledger = Ledger::open(&path, 0).unwrap();
+        let mut ledger = Ledger::open(&path, None).unwrap();
         ledger.add(&miss(b"one")).unwrap();
         let length = ledger.sync().unwrap();
         ledger.add(&miss(b"two")).unwrap();
         ledger.sync().unwrap();
         drop(ledger);
-        assert_eq!(Ledger::open(&path, 0).unwrap_err().kind(), ErrorKind::Usage);
-        let mut ledger = Ledger::open(&path, length).unwrap();
+        assert_eq!(
+            Ledger::open(&path, None).unwrap_err().kind(),
+            ErrorKind::Usage
+        );
+        let mut ledger = Ledger::open(&path, Some(length)).unwrap();
         ledger.add(&miss(b"\xff")).unwrap();
         ledger.sync().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -181,7 +185,7 @@ mod tests {
         );
         assert_eq!(lines[1]["key"]["base64"], json!("/w=="));
         assert_eq!(lines[0]["reason"], json!("the destination has \"it\""));
-        let error = Ledger::open(&path, 1 << 30).unwrap_err();
+        let error = Ledger::open(&path, Some(1 << 30)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
     }
 }

@@ -80,5 +80,8 @@ mod load_stop;
 // What is sent, byte for byte.
 mod payloads;
 
+// A load that breaks off goes on.
+mod resume;
+
 // A network that does one thing wrong.
 mod faults;

@@ -15,6 +15,7 @@ mod contact;
 mod doubtful;
 mod eviction;
 mod functions;
+mod look_up;
 mod overlap;
 mod pass;
 mod repeated;
@@ -551,7 +552,11 @@ impl Load {
             .is_some_and(|error| error.what() == ABORTED);
         let (finished, doubtful) = self.recorder.standing();
         let acknowledged = finished.total();
-        self.stopped = self.stopped.take().map(|error| told(error, acknowledged));
+        let journaled = self.recorder.path().is_some();
+        self.stopped = self
+            .stopped
+            .take()
+            .map(|error| told(error, acknowledged, journaled));
         // A server that left an interrupted run without answers is not asked another question.
         let silent = !doubtful.is_empty()
             && self
@@ -623,9 +628,14 @@ const ABORTED: &str = "stopped at the first key that exists (--on-conflict abort
 
 /// The reason of an early end, with what was done and how to go on.
 #[cold]
-fn told(error: Error, acknowledged: u64) -> Error {
-    const GO_ON: &str =
+fn told(error: Error, acknowledged: u64, journal: bool) -> Error {
+    const SKIP: &str =
         "load again with --on-conflict skip, which leaves alone what is there, to go on";
+    let go_on = if journal {
+        "the same command goes on"
+    } else {
+        SKIP
+    };
     match error.kind() {
         ErrorKind::Interrupted => Error::new(
             ErrorKind::Interrupted,
@@ -634,9 +644,9 @@ fn told(error: Error, acknowledged: u64) -> Error {
                 crate::units::keys(acknowledged)
             ),
         )
-        .with_hint(GO_ON),
+        .with_hint(go_on),
         ErrorKind::Destination if error.hint().is_none() => error.with_hint(format!(
-            "{} acknowledged; {GO_ON}",
+            "{} acknowledged; {go_on}",
             crate::units::keys(acknowledged)
         )),
         _ => error,

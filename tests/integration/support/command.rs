@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_rdbridge");
@@ -41,7 +42,21 @@ pub(crate) fn program() -> Command {
     for name in ["RDBRIDGE_PASSWORD", "REDISCLI_AUTH", "TMPDIR"] {
         command.env_remove(name);
     }
+    command.env("RDBRIDGE_JOURNAL_DIR", journal_dir());
     command
+}
+
+/// A directory of its own for the journals of each run: tests load one file again and again.
+pub(crate) fn journal_dir() -> PathBuf {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock after 1970");
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}-{}-{run}", since.as_nanos(), std::process::id());
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("journals")
+        .join(name)
 }
 
 /// Runs it with these arguments and nothing on its standard input.

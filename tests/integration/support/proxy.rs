@@ -2,8 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::wire;
@@ -53,21 +53,59 @@ pub(crate) struct Traffic {
 pub(crate) struct Proxy {
     port: u16,
     pub(crate) traffic: Arc<Traffic>,
+    plan: Arc<Plan>,
+}
+
+/// Which connection gets which fault.
+#[derive(Debug)]
+struct Plan {
+    server: AtomicU16,
+    on: On,
+    faults: Faults,
+    /// Of each connection that was meant, where each has a fault of its own.
+    each: Mutex<Vec<Arc<Traffic>>>,
+}
+
+#[derive(Debug)]
+enum Faults {
+    /// All connections together have this one.
+    Shared(Fault),
+    /// One after the other; those behind the last have none.
+    Each(Vec<Fault>),
 }
 
 impl Proxy {
     pub(crate) fn start(server: u16, on: On, fault: Fault) -> Self {
+        Self::listen(server, on, Faults::Shared(fault))
+    }
+
+    /// The first connection that is meant has the first fault, the second one the second.
+    pub(crate) fn sequence(server: u16, on: On, faults: Vec<Fault>) -> Self {
+        Self::listen(server, on, Faults::Each(faults))
+    }
+
+    fn listen(server: u16, on: On, faults: Faults) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let traffic = Arc::new(Traffic::default());
-        let shared = Arc::clone(&traffic);
+        let plan = Arc::new(Plan {
+            server: AtomicU16::new(server),
+            on,
+            faults,
+            each: Mutex::default(),
+        });
+        let (shared, its_plan) = (Arc::clone(&traffic), Arc::clone(&plan));
         thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
-                let (fault, traffic) = (fault.clone(), Arc::clone(&shared));
-                thread::spawn(move || pass(&client, server, on, fault, &traffic));
+                let (plan, traffic) = (Arc::clone(&its_plan), Arc::clone(&shared));
+                thread::spawn(move || pass(&client, &plan, &traffic));
             }
         });
-        Self { port, traffic }
+        Self {
+            port,
+            traffic,
+            plan,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -77,16 +115,32 @@ impl Proxy {
     pub(crate) fn has_fired(&self) -> bool {
         self.traffic.fired.load(Ordering::SeqCst)
     }
+
+    /// How many faults of a sequence have happened.
+    pub(crate) fn fired(&self) -> usize {
+        let each = self.plan.each.lock().expect("not poisoned");
+        each.iter()
+            .filter(|traffic| traffic.fired.load(Ordering::SeqCst))
+            .count()
+    }
+
+    /// New connections go to this server.
+    pub(crate) fn move_to(&self, server: u16) {
+        self.plan.server.store(server, Ordering::SeqCst);
+    }
 }
 
-fn pass(client: &TcpStream, server: u16, on: On, fault: Fault, traffic: &Traffic) {
-    let server = TcpStream::connect(("127.0.0.1", server)).expect("the server answers");
+fn pass(client: &TcpStream, plan: &Plan, shared: &Traffic) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", plan.server.load(Ordering::SeqCst))) else {
+        let _ = client.shutdown(Shutdown::Both);
+        return;
+    };
     let mut chunk = vec![0; 1 << 16];
     let Ok(count @ 1..) = (&*client).read(&mut chunk) else {
         return;
     };
     let first = chunk[..count].to_vec();
-    let wanted: &[u8] = match on {
+    let wanted: &[u8] = match plan.on {
         On::Questions => b"HELLO",
         On::Data => b"ECHO",
     };
@@ -95,11 +149,16 @@ fn pass(client: &TcpStream, server: u16, on: On, fault: Fault, traffic: &Traffic
             .iter()
             .position(|b| *b == b'$')
             .is_some_and(|at| first[at..].len() > 4 && first[at + 4..].starts_with(wanted));
-    let unused = Traffic::default();
-    let (fault, traffic) = if is_meant {
-        (fault, traffic)
-    } else {
-        (Fault::None, &unused)
+    let own = Arc::new(Traffic::default());
+    let (fault, traffic) = match &plan.faults {
+        _ if !is_meant => (Fault::None, &*own),
+        Faults::Shared(fault) => (fault.clone(), shared),
+        Faults::Each(faults) => {
+            let mut each = plan.each.lock().expect("not poisoned");
+            let fault = faults.get(each.len()).cloned().unwrap_or(Fault::None);
+            each.push(Arc::clone(&own));
+            (fault, &*own)
+        }
     };
     let cut = || {
         traffic.fired.store(true, Ordering::SeqCst);

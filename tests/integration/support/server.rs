@@ -186,8 +186,11 @@ impl Setup {
                 .tempdir()
                 .expect("a temporary directory");
             for (from, to) in &self.files {
-                fs::copy(from, dir.path().join(to))
-                    .unwrap_or_else(|e| panic!("copy {}: {e}", from.display()));
+                let to = dir.path().join(to);
+                if let Some(parent) = to.parent() {
+                    fs::create_dir_all(parent).expect("a directory");
+                }
+                fs::copy(from, to).unwrap_or_else(|e| panic!("copy {}: {e}", from.display()));
             }
             let port = free_port();
             let child = Command::new(&program)

@@ -1,0 +1,288 @@
+//! Where a load is recorded, whether it goes on from an earlier run, and how that is told.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use rdbridge::journal::{Counted, InputId, JournalFile, Ledger, Phase, Progress, Record};
+use rdbridge::outcome::Outcome;
+use rdbridge::resp::Connector;
+use rdbridge::verbs::load::Journal;
+use rdbridge::{Error, ErrorKind, Result};
+
+use super::args::LoadArgs;
+use super::exit::Exit;
+use super::output::{Grouped, Out, Table, plural};
+use super::plan::Run;
+
+/// The journal of this load, opened before anything is read.
+pub(crate) struct Opened {
+    file: Option<JournalFile>,
+    /// What an earlier run left.
+    pub(crate) before: Option<Record>,
+}
+
+/// Finds and locks the journal, and reads what an earlier run wrote.
+pub(crate) fn open(args: &LoadArgs, run: &Run, connector: &Connector) -> Result<Opened> {
+    let nothing = Opened {
+        file: None,
+        before: None,
+    };
+    if args.journal.no_journal {
+        return Ok(nothing);
+    }
+    let file = match &args.journal.journal {
+        Some(path) => JournalFile::lock(path)?,
+        None => match default_place(args, connector)? {
+            Some(file) => file,
+            None => {
+                run.note("no journal is kept: neither beside the input nor in the state directory can one be written; name a place with --journal");
+                return Ok(nothing);
+            }
+        },
+    };
+    let before = match args.journal.restart {
+        true => None,
+        false => JournalFile::read(file.path())?,
+    };
+    Ok(Opened {
+        file: Some(file),
+        before,
+    })
+}
+
+/// Beside the input where that can be written to, else in the user's state directory.
+fn default_place(args: &LoadArgs, connector: &Connector) -> Result<Option<JournalFile>> {
+    let destination = rdbridge::wire::crc64::checksum(connector.address.to_string().as_bytes());
+    let suffix = format!(".to-{:08x}.journal", destination >> 32);
+    let first = args.input.files.first().map(PathBuf::as_path);
+    let mut places = Vec::new();
+    let given = std::env::var_os("RDBRIDGE_JOURNAL_DIR").map(PathBuf::from);
+    if let Some(dir) = given {
+        let path = first.and_then(|path| std::fs::canonicalize(path).ok());
+        let path = path.unwrap_or_else(|| PathBuf::from("-"));
+        let place = rdbridge::wire::crc64::checksum(path.as_os_str().as_encoded_bytes());
+        std::fs::create_dir_all(&dir).map_err(|error| {
+            Error::io(
+                format!("RDBRIDGE_JOURNAL_DIR {} cannot be made", dir.display()),
+                error,
+            )
+        })?;
+        return JournalFile::lock(&dir.join(format!("{place:016x}{suffix}"))).map(Some);
+    }
+    if let Some(path) = first.filter(|path| *path != Path::new("-"))
+        && let Ok(path) = std::fs::canonicalize(path)
+        && path.is_dir() | path.is_file()
+    {
+        let mut name = path.clone().into_os_string();
+        name.push(&suffix);
+        places.push(PathBuf::from(name));
+        if let Some(dir) = state_dir() {
+            // Two inputs of one name are told apart by where they are.
+            let place = rdbridge::wire::crc64::checksum(path.as_os_str().as_encoded_bytes());
+            places.push(dir.join(format!("{place:016x}{suffix}")));
+        }
+    } else if let Some(dir) = state_dir() {
+        places.push(dir.join(format!("stdin{suffix}")));
+    }
+    for place in places {
+        if let Some(dir) = place.parent() {
+            let _ = std::fs::create_dir_all(dir);
+        }
+        match JournalFile::lock(&place) {
+            Ok(file) => return Ok(Some(file)),
+            // Somebody works with it: that is no reason to take another.
+            Err(error) if error.kind() == ErrorKind::Usage => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+fn state_dir() -> Option<PathBuf> {
+    let given = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute());
+    given
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))
+        .map(|dir| dir.join("rdbridge"))
+}
+
+impl Opened {
+    /// Makes the journal of this run, out of what an earlier one left where that is the same load.
+    pub(crate) fn journal(
+        self,
+        args: &LoadArgs,
+        run: &Run,
+        connector: &Connector,
+        inputs: Vec<InputId>,
+        entries: Vec<u64>,
+    ) -> Result<Journal> {
+        let fresh = Record {
+            phase: Phase::Running,
+            stopped: None,
+            written: run.now.rfc3339(),
+            runs: 1,
+            elapsed_ms: 0,
+            destination: connector.address.to_string(),
+            product: String::new(),
+            run_id: None,
+            keys_before: None,
+            inputs,
+            entries,
+            options: options(args),
+            instant_ms: run.now.0,
+            functions: Counted::default(),
+            ledger: None,
+            evicted: 0,
+            sent: 0,
+            uncertain: None,
+            acknowledged: Progress::default(),
+            settled: Progress::default(),
+        };
+        let record = match self.before {
+            None => fresh,
+            Some(before) => {
+                if let Some(difference) = before.mismatch(&fresh) {
+                    let place = self
+                        .file
+                        .as_ref()
+                        .map(|file| file.path().display().to_string());
+                    return Err(Error::new(
+                        ErrorKind::Usage,
+                        format!(
+                            "the journal {} is of another load: {difference}",
+                            place.unwrap_or_default()
+                        ),
+                    )
+                    .with_hint("give the same options to go on, --restart to forget it, or --journal PATH for another"));
+                }
+                Record {
+                    runs: before.runs.saturating_add(1),
+                    ..before
+                }
+            }
+        };
+        let ledger = args
+            .journal
+            .failures
+            .as_deref()
+            .map(|path| {
+                if args.journal.restart {
+                    let _ = std::fs::remove_file(path);
+                }
+                Ledger::open(path, record.ledger)
+            })
+            .transpose()?;
+        Ok(Journal {
+            record,
+            file: self.file,
+            ledger,
+        })
+    }
+
+    /// How it goes on, in one line; `None` for a load that begins.
+    pub(crate) fn first_line(&self) -> Option<String> {
+        let before = self.before.as_ref()?;
+        let place = self.file.as_ref()?.path().display();
+        let finished = Grouped(before.acknowledged.finished.total());
+        Some(match before.phase {
+            Phase::Done => format!(
+                "the journal {place} says that this load was finished at {}: {finished} of {}; nothing is sent again, --restart begins anew",
+                before.written,
+                plural(before.total(), "key"),
+            ),
+            _ => format!(
+                "going on from the journal {place} of {}: {finished} of {} finished, {} to be looked up",
+                before.written,
+                plural(before.total(), "key"),
+                Grouped(before.uncertain().total()),
+            ),
+        })
+    }
+}
+
+/// What changes the result: another value is another load.
+fn options(args: &LoadArgs) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    let mut put = |name: &str, value: String| options.insert(name.to_owned(), value);
+    put(
+        "--on-conflict",
+        format!("{:?}", args.policy.on_conflict).to_lowercase(),
+    );
+    put(
+        "--functions",
+        format!("{:?}", args.policy.functions).to_lowercase(),
+    );
+    put(
+        "--expired",
+        format!("{:?}", args.arrival.expired).to_lowercase(),
+    );
+    if !args.arrival.map_db.is_empty() {
+        let pairs = args.arrival.map_db.iter();
+        put(
+            "--map-db",
+            pairs
+                .map(|(from, to)| format!("{from}:{to}"))
+                .collect::<Vec<_>>()
+                .join(" "),
+        );
+    }
+    if args.policy.skip_damaged {
+        put("--skip-damaged", "given".to_owned());
+    }
+    for (name, value) in args.select.typed() {
+        put(name, value);
+    }
+    options
+}
+
+/// `load --status JOURNAL`: how far a load is.
+pub(crate) fn status(path: &Path, json: bool, out: &mut Out) -> anyhow::Result<Exit> {
+    let Some(record) = JournalFile::read(path)? else {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("there is no journal {}", path.display()),
+        )
+        .into());
+    };
+    if json {
+        serde_json::to_writer(&mut *out, &record)?;
+        writeln!(out)?;
+        return Ok(Exit::Done);
+    }
+    let words = match record.phase {
+        Phase::Running => "running, or killed while it ran",
+        Phase::Stopped => "stopped, can go on",
+        Phase::Done => "done",
+    };
+    writeln!(out, "{}: {words}, as of {}", path.display(), record.written)?;
+    if let Some(stopped) = &record.stopped {
+        writeln!(out, "  {stopped}")?;
+    }
+    writeln!(out, "  into {} ({})", record.destination, record.product)?;
+    for (input, entries) in record.inputs.iter().zip(&record.entries) {
+        writeln!(out, "  from {}: {}", input.name, plural(*entries, "key"))?;
+    }
+    writeln!(
+        out,
+        "  {} of {} finished, {} kept by the destination for sure, {} to be looked up; {}, {:.1} s",
+        Grouped(record.acknowledged.finished.total()),
+        plural(record.total(), "key"),
+        Grouped(record.settled.finished.total()),
+        Grouped(record.uncertain().total()),
+        plural(record.runs.into(), "run"),
+        record.elapsed_ms as f64 / 1000.0
+    )?;
+    let mut table = Table::default();
+    for (outcome, count) in record.acknowledged.outcomes.iter() {
+        if count > 0 || matches!(outcome, Outcome::Restored(_)) {
+            table.row([outcome.label().into(), count.into()]);
+        }
+    }
+    table.write(out, 2)?;
+    for (name, value) in &record.options {
+        writeln!(out, "  {name} {value}")?;
+    }
+    Ok(Exit::Done)
+}

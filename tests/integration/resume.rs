@@ -1,0 +1,690 @@
+//! A load that breaks off goes on: within the process, and in the next one from its journal. Faults are placed by progress.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rdbridge::outcome::Outcome;
+use rdbridge::select::Selection;
+use rdbridge::snapshot::Snapshot;
+use rdbridge::verbs::load::{
+    KeyEvent, Load, OnConflict, Options, PauseEvent, Report, Watcher, survey,
+};
+use redis::Value;
+
+use super::support::command::{Dir, journal_dir, program, run_with};
+use super::support::dump::{Crc, Dump, length, string};
+use super::support::loading::{connector, options};
+use super::support::proxy::{Fault, On, Proxy};
+use super::support::random::Random;
+use super::support::say_aloud;
+use super::support::server::Server;
+use super::support::wire::Client;
+
+/// Keys of the dump. Several marks lie between them.
+const KEYS: u64 = 2000;
+
+/// A day ahead of any run of this test.
+const LATER: i64 = 4_000_000_000_000;
+
+/// Whether the long form was asked for.
+fn is_long() -> bool {
+    std::env::var_os("RDBRIDGE_LONG").is_some()
+}
+
+/// Strings and hashes, some with an expiry.
+fn dump() -> Vec<u8> {
+    (0..KEYS)
+        .fold(Dump::redis(7).select_db(0), |dump, i| {
+            let dump = if i % 7 == 0 {
+                dump.expire_ms(LATER + i as i64)
+            } else {
+                dump
+            };
+            if i % 5 == 1 {
+                let fields = [string("number"), string(i.to_string())].concat();
+                dump.key(4, format!("k{i}"), [length(1), fields].concat())
+            } else {
+                dump.string_key(
+                    format!("k{i}"),
+                    format!("{i} {}", "v".repeat((i % 97) as usize)),
+                )
+            }
+        })
+        .finish(Crc::Right)
+}
+
+/// Every tenth key is there before, with another value.
+fn existing(i: u64) -> bool {
+    i.is_multiple_of(10)
+}
+
+/// Empties the server, and puts there what exists before.
+fn prepare(server: &Server) {
+    let mut client = Client::connect(server.port());
+    let words = |words: &[&str]| words.iter().map(|w| w.as_bytes().to_vec()).collect();
+    let set = (0..KEYS)
+        .filter(|i| existing(*i))
+        .map(|i| words(&["SET", &format!("k{i}"), "old"]));
+    let all: Vec<_> = [words(&["FLUSHALL"])].into_iter().chain(set).collect();
+    client.ask(&all);
+}
+
+/// The destination is what the policy says, key by key.
+#[track_caller]
+fn holds(server: &Server, on_conflict: OnConflict, case: &str) {
+    let mut client = Client::connect(server.port());
+    let ask = |i: u64| {
+        let key = format!("k{i}").into_bytes();
+        let value = match i % 5 == 1 {
+            true => vec![b"HGETALL".to_vec(), key.clone()],
+            false => vec![b"GET".to_vec(), key.clone()],
+        };
+        [value, vec![b"PEXPIRETIME".to_vec(), key]]
+    };
+    let commands: Vec<_> = (0..KEYS).flat_map(ask).collect();
+    let replies = client.ask(&commands);
+    let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+    for i in 0..KEYS {
+        let (value, expiry) = (&replies[2 * i as usize], &replies[2 * i as usize + 1]);
+        let old = existing(i) && on_conflict != OnConflict::Replace;
+        let wanted = match (old, i % 5 == 1) {
+            (true, _) => text("old"),
+            (false, true) => Value::Array(vec![text("number"), text(&i.to_string())]),
+            (false, false) => text(&format!("{i} {}", "v".repeat((i % 97) as usize))),
+        };
+        assert_eq!(*value, wanted, "{case}: k{i}");
+        let expires = match !old && i % 7 == 0 {
+            true => LATER + i as i64,
+            false => -1,
+        };
+        assert_eq!(*expiry, Value::Int(expires), "{case}: k{i}");
+    }
+    let size = client.ask(&[vec![b"DBSIZE".to_vec()]]);
+    assert_eq!(
+        size,
+        [Value::Int(KEYS as i64)],
+        "{case}: nothing else is there"
+    );
+}
+
+/// The sums are those of a load that nothing disturbed.
+#[track_caller]
+fn counts(report: &Report, on_conflict: OnConflict, case: &str) {
+    let there = (0..KEYS).filter(|i| existing(*i)).count() as u64;
+    let (restored, other) = match on_conflict {
+        OnConflict::Replace => (KEYS, None),
+        OnConflict::Skip => (KEYS - there, Some(Outcome::Existing)),
+        _ => (KEYS - there, Some(Outcome::Conflict)),
+    };
+    assert!(report.adds_up(), "{case}: {report:?}");
+    assert!(report.stopped.is_none(), "{case}: {report:?}");
+    let all: u64 = report
+        .tally
+        .iter()
+        .filter(|(outcome, _)| matches!(outcome, Outcome::Restored(_)))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(all, restored, "{case}: {:?}", report.tally);
+    if let Some(other) = other {
+        assert_eq!(report.tally.get(other), there, "{case}: {:?}", report.tally);
+    }
+}
+
+#[derive(Default)]
+struct Quiet;
+
+impl Watcher for Quiet {
+    fn key(&self, _: &KeyEvent<'_>) {}
+    fn pause(&self, _: &PauseEvent<'_>) {}
+}
+
+/// A whole load through the library, as often as it takes.
+fn load(url: &str, data: &[u8], options: Options) -> Report {
+    let snapshot = Snapshot::parse(data).expect("a dump");
+    let now = options.policies.now_ms;
+    let survey = survey(&snapshot, &mut Selection::all(), now, &mut |_| Ok(())).expect("sound");
+    let mut connector = connector(url);
+    connector.options.io_timeout = Duration::from_millis(700);
+    let surveys = std::slice::from_ref(&survey);
+    let mut load = Load::begin(connector, surveys, options).expect("begins");
+    loop {
+        load.replay(
+            0,
+            &snapshot,
+            &survey,
+            &mut Selection::all(),
+            &Quiet,
+            &mut |_| Ok(()),
+        )
+        .expect("a selection that can be asked");
+        if !load.again(&Quiet, &mut |_| Ok(())) {
+            return load.finish();
+        }
+    }
+}
+
+/// Bytes of commands and of replies of a load that nothing disturbs, by the policy that has the fewest.
+fn traffic(server: &Server, data: &[u8]) -> (u64, u64) {
+    let measure = |on_conflict| {
+        prepare(server);
+        let proxy = Proxy::start(server.port(), On::Data, Fault::None);
+        let options = Options {
+            on_conflict,
+            ..options()
+        };
+        load(&proxy.url(), data, options);
+        let read = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+        (read(&proxy.traffic.commands), read(&proxy.traffic.replies))
+    };
+    let (fail, replace) = (measure(OnConflict::Fail), measure(OnConflict::Replace));
+    (fail.0.min(replace.0), fail.1.min(replace.1))
+}
+
+/// How many faults hit at which tenth of the way: printed, and most of them in the midst of it.
+struct Histogram {
+    tenths: [u32; 10],
+    beside: u32,
+}
+
+impl Histogram {
+    fn new() -> Self {
+        Self {
+            tenths: [0; 10],
+            beside: 0,
+        }
+    }
+
+    fn add(&mut self, done: u64, of: u64) {
+        match done {
+            0 => self.beside += 1,
+            done if done >= of => self.beside += 1,
+            done => self.tenths[(done * 10 / of) as usize] += 1,
+        }
+    }
+
+    #[track_caller]
+    fn is_fair(&self, what: &str) {
+        let amidst: u32 = self.tenths.iter().sum();
+        say_aloud(&format!(
+            "{what}: {} places, by tenths of the way {:?}, {} before or behind",
+            amidst + self.beside,
+            self.tenths,
+            self.beside
+        ));
+        assert!(
+            amidst * 10 >= (amidst + self.beside) * 8,
+            "{what}: too few faults hit in the midst"
+        );
+        assert!(
+            self.tenths.iter().filter(|count| **count > 0).count() >= 7,
+            "{what}: the faults stand too close together"
+        );
+    }
+}
+
+#[test]
+fn a_connection_that_ends_anywhere_is_made_again_and_nothing_is_lost_or_doubled() {
+    let server = Server::start("redis-7.0");
+    let data = dump();
+    let (commands, replies) = traffic(&server, &data);
+    let places = if is_long() { 120 } else { 14 };
+    let mut histogram = Histogram::new();
+    let policies = [OnConflict::Fail, OnConflict::Skip, OnConflict::Replace];
+    for (n, on_conflict) in (0..places).flat_map(|n| policies.map(|policy| (n, policy))) {
+        let mut random = Random::new(5, "cuts", n);
+        // Spread evenly, and shaken a little.
+        let mut place = |of: u64| {
+            let step = of * 9 / 10 / places;
+            of / 20 + n * step + random.number() % step
+        };
+        let (one, two) = (place(commands), place(replies));
+        let faults = match n % 4 {
+            0 => vec![Fault::CutCommands(one)],
+            1 => vec![Fault::CutReplies(two)],
+            // Again and again, each time a little further on.
+            2 => vec![
+                Fault::CutCommands(one / 3),
+                Fault::CutReplies(two / 3),
+                Fault::CutCommands(one / 2),
+            ],
+            _ => vec![Fault::Stall(two)],
+        };
+        let case = format!("{faults:?} {on_conflict:?}");
+        prepare(&server);
+        let proxy = Proxy::sequence(server.port(), On::Data, faults.clone());
+        let report = load(
+            &proxy.url(),
+            &data,
+            Options {
+                on_conflict,
+                retry_for: Duration::from_secs(20),
+                ..options()
+            },
+        );
+        assert!(proxy.fired() > 0, "{case}: did not happen");
+        assert!(report.pauses > 0, "{case}");
+        holds(&server, on_conflict, &case);
+        counts(&report, on_conflict, &case);
+        match faults[0] {
+            Fault::CutCommands(at) => histogram.add(at, commands),
+            Fault::CutReplies(at) | Fault::Stall(at) => histogram.add(at, replies),
+            _ => {}
+        }
+    }
+    histogram.is_fair("connections cut");
+}
+
+/// The command, with a journal in a place of its own.
+struct Command {
+    args: Vec<String>,
+    journals: PathBuf,
+}
+
+impl Command {
+    fn new(file: &str, url: &str, more: &[&str]) -> Self {
+        let args = ["load", file, "--to", url, "--retry-for", "20s", "--json"];
+        Self {
+            args: args
+                .iter()
+                .chain(more)
+                .map(|arg| (*arg).to_owned())
+                .collect(),
+            journals: journal_dir(),
+        }
+    }
+
+    fn start(&self) -> Child {
+        program()
+            .args(&self.args)
+            .env("RDBRIDGE_JOURNAL_DIR", &self.journals)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs")
+    }
+
+    fn run(&self, more: &[&str]) -> super::support::command::Ran {
+        let mut command = program();
+        command
+            .args(&self.args)
+            .args(more)
+            .env("RDBRIDGE_JOURNAL_DIR", &self.journals);
+        run_with(&mut command, b"")
+    }
+
+    fn journal(&self) -> PathBuf {
+        let mut files = std::fs::read_dir(&self.journals)
+            .expect("a directory")
+            .map(|entry| entry.expect("readable").path())
+            .filter(|path| path.extension().is_some_and(|e| e == "journal"));
+        files.next().expect("a journal")
+    }
+}
+
+fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !happens() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{what}: did not happen"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn killed_anywhere_and_started_again_it_comes_to_the_same() {
+    let server = Server::start("redis-7.0");
+    let (dir, data) = (Dir::new(), dump());
+    let file = dir.file("dump.rdb", &data);
+    let (commands, replies) = traffic(&server, &data);
+    let places = if is_long() { 200 } else { 24 };
+    let mut histogram = Histogram::new();
+    let policies = [
+        ("fail", OnConflict::Fail, 1),
+        ("skip", OnConflict::Skip, 0),
+        ("replace", OnConflict::Replace, 0),
+    ];
+    for n in 0..places {
+        let (name, on_conflict, code) = policies[n % 3];
+        let mut random = Random::new(7, "kills", n as u64);
+        let fault = match n % 2 {
+            0 => Fault::StallCommands(commands / 20 + random.number() % (commands * 9 / 10)),
+            _ => Fault::Stall(replies / 20 + random.number() % (replies * 9 / 10)),
+        };
+        let case = format!("killed at {fault:?}, {name}");
+        prepare(&server);
+        let proxy = Proxy::sequence(server.port(), On::Data, vec![fault]);
+        let command = Command::new(&file, &proxy.url(), &["--on-conflict", name]);
+        let mut child = command.start();
+        wait_until(&case, || proxy.fired() == 1);
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let new = there(&server);
+        histogram.add(new, KEYS);
+        let ran = command.run(&[]);
+        assert_eq!(ran.code, code, "{case}: {ran:?}");
+        assert!(
+            ran.stderr.contains("going on from the journal"),
+            "{case}: {ran:?}"
+        );
+        holds(&server, on_conflict, &case);
+        let told = ran.json();
+        assert_eq!(told["adds_up"], true, "{case}");
+        assert_eq!(told["entries"], KEYS, "{case}");
+        assert_eq!(told["runs"], 2, "{case}");
+        let outcome = |name: &str| told["outcomes"][name].as_u64().expect("a count");
+        let kept = outcome("existing") + outcome("conflict");
+        let wanted = if on_conflict == OnConflict::Replace {
+            0
+        } else {
+            KEYS / 10
+        };
+        assert_eq!(kept, wanted, "{case}: {told}");
+        assert_eq!(
+            outcome("uncertain") + outcome("not_reached"),
+            0,
+            "{case}: {told}"
+        );
+    }
+    histogram.is_fair("processes killed");
+}
+
+/// Keys of the dump that are there with new values.
+fn there(server: &Server) -> u64 {
+    let mut client = Client::connect(server.port());
+    let ask: Vec<_> = (0..KEYS)
+        .map(|i| match i % 5 == 1 {
+            true => vec![
+                b"HGET".to_vec(),
+                format!("k{i}").into_bytes(),
+                b"number".to_vec(),
+            ],
+            false => vec![b"GET".to_vec(), format!("k{i}").into_bytes()],
+        })
+        .collect();
+    client
+        .ask(&ask)
+        .iter()
+        .filter(|value| matches!(value, Value::BulkString(text) if text != b"old"))
+        .count() as u64
+}
+
+#[test]
+fn a_server_that_is_killed_and_started_again_gets_what_it_lost() {
+    let data = dump();
+    for (appends, at) in [("always", 3), ("no", 2), ("no", 5), ("always", 7)] {
+        let case = format!("append-only file {appends}, at {at} tenths");
+        let aof = if appends == "no" { "no" } else { "yes" };
+        let start = |file: Option<PathBuf>| {
+            let mut setup = Server::setup("redis-7.0")
+                .with("appendonly", [aof])
+                .with("appendfsync", ["always"])
+                .with("aof-use-rdb-preamble", ["no"]);
+            if let Some(dir) = file {
+                for entry in std::fs::read_dir(dir).expect("a directory") {
+                    let path = entry.expect("readable").path();
+                    let name = path
+                        .file_name()
+                        .expect("a name")
+                        .to_string_lossy()
+                        .into_owned();
+                    setup = setup.with_file(&path, &format!("appendonlydir/{name}"));
+                }
+            }
+            setup.start()
+        };
+        let first = start(None);
+        let (_, replies) = traffic(&first, &data);
+        prepare(&first);
+        let proxy = Proxy::sequence(
+            first.port(),
+            On::Data,
+            vec![Fault::Stall(replies * at / 10)],
+        );
+        let (url, its_data) = (proxy.url(), data.clone());
+        let loading = std::thread::spawn(move || {
+            load(
+                &url,
+                &its_data,
+                Options {
+                    retry_for: Duration::from_secs(20),
+                    ..options()
+                },
+            )
+        });
+        wait_until(&case, || proxy.fired() == 1);
+        let lost = first.dir().join("appendonlydir");
+        let _ = std::process::Command::new("kill")
+            .args(["-9", &first.pid().to_string()])
+            .status();
+        let second = start((aof == "yes").then_some(lost));
+        if aof == "no" {
+            // What was there before is lost, too: that was never ours to keep.
+            prepare(&second);
+        }
+        proxy.move_to(second.port());
+        let report = loading.join().expect("the load ends");
+        holds(&second, OnConflict::Fail, &case);
+        counts(&report, OnConflict::Fail, &case);
+    }
+}
+
+#[test]
+fn a_full_destination_is_waited_for() {
+    let server = Server::start("redis-7.0");
+    let data = dump();
+    prepare(&server);
+    let used: u64 = server
+        .info("used_memory")
+        .expect("INFO")
+        .parse()
+        .expect("bytes");
+    server.run("CONFIG SET maxmemory-policy noeviction");
+    server.run(&format!("CONFIG SET maxmemory {}", used + 300_000));
+    let url = server.url();
+    let its_data = data.clone();
+    let loading = std::thread::spawn(move || {
+        load(
+            &url,
+            &its_data,
+            Options {
+                retry_for: Duration::from_secs(1),
+                wait_for: Duration::from_secs(30),
+                ..options()
+            },
+        )
+    });
+    wait_until("the server is full", || {
+        let errors = server.info("total_error_replies").unwrap_or_default();
+        errors.parse::<u64>().unwrap_or(0) > 220
+    });
+    server.run("CONFIG SET maxmemory 0");
+    let report = loading.join().expect("the load ends");
+    holds(&server, OnConflict::Fail, "a full destination");
+    counts(&report, OnConflict::Fail, "a full destination");
+    assert!(report.pauses > 0);
+}
+
+#[test]
+fn who_gives_up_says_so_and_the_next_run_goes_on() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    prepare(&server);
+    let proxy = Proxy::sequence(server.port(), On::Data, vec![Fault::CutCommands(40_000)]);
+    let mut once = Command::new(&file, &proxy.url(), &[]);
+    let limit = once.args.iter_mut().find(|arg| *arg == "20s");
+    *limit.expect("an argument") = "0".to_owned();
+    let ran = once.run(&[]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stderr.contains("the same command goes on"), "{ran:?}");
+    let told = ran.json();
+    assert_eq!(told["adds_up"], true);
+    let status = run_with(
+        program().args(["load", "--status"]).arg(once.journal()),
+        b"",
+    );
+    assert!(status.stdout.contains("stopped, can go on"), "{status:?}");
+    let again = once.run(&[]);
+    assert_eq!(again.code, 1, "{again:?}");
+    holds(&server, OnConflict::Fail, "given up once");
+}
+
+#[test]
+fn a_finished_journal_is_believed_only_as_long_as_the_keys_are_there() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    let command = Command::new(&file, &server.url(), &[]);
+    command.run(&[]).ends_with(0);
+    let changes = server.info("rdb_changes_since_last_save");
+    let again = command.run(&[]);
+    assert_eq!(again.code, 0, "{again:?}");
+    assert!(again.stderr.contains("was finished at"), "{again:?}");
+    assert_eq!(
+        server.info("rdb_changes_since_last_save"),
+        changes,
+        "nothing was written twice"
+    );
+    assert_eq!(
+        server
+            .info("cmdstat_restore")
+            .map(|s| s.contains(&format!("calls={}", KEYS + 40))),
+        server.info("cmdstat_restore").map(|_| false),
+        "nothing was sent twice"
+    );
+    server.run("FLUSHALL");
+    let flushed = command.run(&[]);
+    assert_eq!(flushed.code, 4, "{flushed:?}");
+    assert!(flushed.stderr.contains("it was emptied"), "{flushed:?}");
+    assert_eq!(
+        server.run("DBSIZE"),
+        Value::Int(0),
+        "nothing is sent silently"
+    );
+    command.run(&["--restart"]).ends_with(0);
+    assert_eq!(server.run("DBSIZE"), Value::Int(KEYS as i64));
+}
+
+#[test]
+fn a_journal_that_is_not_that_of_this_load_is_refused_with_what_differs() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    let command = Command::new(&file, &server.url(), &[]);
+    command.run(&[]).ends_with(0);
+    let journal = command.journal();
+    let whole = std::fs::read(&journal).expect("readable");
+
+    let other = command.run(&["--on-conflict", "skip"]);
+    assert_eq!(other.code, 2, "{other:?}");
+    assert!(
+        other.stderr.contains("--on-conflict was fail, is skip"),
+        "{other:?}"
+    );
+    let selected = command.run(&["--match", "k1*"]);
+    assert_eq!(selected.code, 2, "{selected:?}");
+    assert!(
+        selected.stderr.contains("--match was not given"),
+        "{selected:?}"
+    );
+
+    std::fs::write(&journal, &whole[..whole.len() / 2]).expect("written");
+    let cut = command.run(&[]);
+    assert_eq!(cut.code, 3, "{cut:?}");
+    assert!(cut.stderr.contains("its end is missing"), "{cut:?}");
+    let text = String::from_utf8(whole.clone()).expect("text");
+    std::fs::write(&journal, text.replacen("journal 1", "journal 9", 1)).expect("written");
+    let newer = command.run(&[]);
+    assert_eq!(newer.code, 3, "{newer:?}");
+    assert!(newer.stderr.contains("version 9"), "{newer:?}");
+    std::fs::write(&journal, &whole).expect("written");
+
+    let changed = Dump::redis(7).string_key("k", "v").finish(Crc::Right);
+    std::fs::write(&file, changed).expect("written");
+    let replaced = command.run(&[]);
+    assert_eq!(replaced.code, 2, "{replaced:?}");
+    assert!(replaced.stderr.contains("its input"), "{replaced:?}");
+
+    let nowhere = run_with(
+        program().args([
+            "load",
+            &file,
+            "--to",
+            &server.url(),
+            "--journal",
+            "/proc/none/j",
+        ]),
+        b"",
+    );
+    assert_eq!(nowhere.code, 3, "{nowhere:?}");
+    assert!(nowhere.stderr.contains("--no-journal"), "{nowhere:?}");
+}
+
+#[test]
+fn two_loads_do_not_share_a_journal() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let data = dump();
+    let file = dir.file("dump.rdb", &data);
+    let (commands, _) = traffic(&server, &data);
+    prepare(&server);
+    let stalls = vec![Fault::StallCommands(commands / 2)];
+    let proxy = Proxy::sequence(server.port(), On::Data, stalls);
+    let command = Command::new(&file, &proxy.url(), &[]);
+    let mut first = command.start();
+    wait_until("the first load stands still", || proxy.fired() == 1);
+    let second = command.run(&[]);
+    assert_eq!(second.code, 2, "{second:?}");
+    assert!(
+        second
+            .stderr
+            .contains("another load works with the journal"),
+        "{second:?}"
+    );
+    first.kill().expect("killed");
+    first.wait().expect("ended");
+}
+
+#[test]
+fn keys_that_did_not_arrive_stand_in_the_ledger_once() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let data = dump();
+    let file = dir.file("dump.rdb", &data);
+    let (commands, replies) = traffic(&server, &data);
+    for fault in [
+        Fault::StallCommands(commands / 2),
+        Fault::Stall(replies / 3),
+        Fault::Stall(replies * 3 / 4),
+    ] {
+        prepare(&server);
+        let case = format!("{fault:?}");
+        let ledger = dir.path().join("failures.ndjson");
+        let _ = std::fs::remove_file(&ledger);
+        let proxy = Proxy::sequence(server.port(), On::Data, vec![fault]);
+        let path = ledger.to_str().expect("text").to_owned();
+        let command = Command::new(&file, &proxy.url(), &["--failures", &path]);
+        let mut child = command.start();
+        wait_until(&case, || proxy.fired() == 1);
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        command.run(&[]).ends_with(1);
+        let text = std::fs::read_to_string(&ledger).expect("a ledger");
+        let mut keys = BTreeMap::<String, u32>::new();
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect("an object");
+            assert_eq!(line["outcome"], "conflict", "{case}");
+            *keys
+                .entry(line["key"].as_str().expect("a name").to_owned())
+                .or_default() += 1;
+        }
+        assert_eq!(keys.len() as u64, KEYS / 10, "{case}");
+        assert!(keys.values().all(|count| *count == 1), "{case}: {keys:?}");
+    }
+}
