@@ -548,11 +548,9 @@ impl SelectArgs {
             ("--exclude-slot", shown(&self.exclude_slot)),
             (
                 "--keys-from",
-                single(
-                    self.keys_from
-                        .as_ref()
-                        .map(|path| path.display().to_string()),
-                ),
+                self.keys_from
+                    .as_ref()
+                    .map(|path| path.display().to_string()),
             ),
         ];
         all.into_iter()

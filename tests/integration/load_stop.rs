@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdbridge::outcome::Outcome;
 
-use crate::support::command::{Dir, PROGRAM};
+use crate::support::command::{Dir, program};
 use crate::support::dump::{Crc, Dump};
 use crate::support::loading::{load, options};
 use crate::support::proxy::{Fault, On, Proxy};
@@ -28,7 +28,7 @@ struct Running(Child);
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let child = Command::new(PROGRAM)
+        let child = program()
             .arg("load")
             .args(args)
             .stdin(Stdio::piped())
@@ -120,7 +120,7 @@ fn a_signal_ends_the_wait_for_a_server_that_answers_nothing() {
             &["-TERM"][..],
             "interrupted: the destination has acknowledged",
         ),
-        (&["-HUP"][..], "--on-conflict skip"),
+        (&["-HUP"][..], "the same command goes on"),
         (
             &["-INT", "-INT"][..],
             "interrupted again, ended at once; the destination has acknowledged",
