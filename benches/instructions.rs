@@ -180,6 +180,7 @@ fn of_servers(out: &mut Vec<u8>) -> Result<(), Box<dyn Error>> {
     let mut files: Vec<_> = std::fs::read_dir(dir)?
         .map(|file| file.map(|file| file.path()))
         .collect::<Result<_, _>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rdb"));
     files.sort();
     for (number, file) in files.iter().enumerate() {
         let bytes = std::fs::read(file)?;
