@@ -26,10 +26,11 @@ pub struct Payload<'data> {
     footer: [u8; FOOTER],
 }
 
-/// The type byte, and for templates the form and number of the field names: at most 1 + 1 + 9 bytes.
+/// The type byte, and what stands right behind it: for templates the form and number of the field names (1 + 9 bytes), in a
+/// re-encoded value a time and a count (8 + 9).
 #[derive(Debug, Clone, Copy)]
 struct Head {
-    bytes: [u8; 11],
+    bytes: [u8; 18],
     len: u8,
 }
 
@@ -43,7 +44,7 @@ impl Head {
     }
 
     fn new(parts: &[u8]) -> Self {
-        let mut bytes = [0; 11];
+        let mut bytes = [0; 18];
         let mut len = 0;
         for (to, from) in bytes.iter_mut().zip(parts) {
             *to = *from;
@@ -75,13 +76,7 @@ impl<'data> Payload<'data> {
     /// A template reference that names no template of the file.
     pub fn new(entry: &Entry<'data>, version: u16, with_key_meta: bool) -> Result<Self, NoPayload> {
         let mut payload = Self::open(entry, with_key_meta)?;
-        let [low, high] = version.to_le_bytes();
-        let crc = payload
-            .content()
-            .iter()
-            .fold(0, |crc, piece| crc64::update(crc, piece));
-        let crc = crc64::update(crc, &[low, high]);
-        payload.footer = Self::footer(version, crc);
+        payload.seal(version);
         Ok(payload)
     }
 
@@ -134,6 +129,36 @@ impl<'data> Payload<'data> {
             }
         }
         Ok(payload)
+    }
+
+    /// The payload of a value that was written anew: its type, and its body in three pieces, the first of at most 17 bytes.
+    #[must_use]
+    pub fn of_pieces(
+        value_type: ValueType,
+        [head, kept, body]: [&'data [u8]; 3],
+        version: u16,
+        key_meta: Option<&'data [u8]>,
+    ) -> Self {
+        let mut payload = Self {
+            key_meta: key_meta.unwrap_or_default(),
+            head: Head::new(&[&[value_type.0], head].concat()),
+            names: kept,
+            body,
+            footer: [0; FOOTER],
+        };
+        payload.seal(version);
+        payload
+    }
+
+    /// Computes the footer.
+    fn seal(&mut self, version: u16) {
+        let [low, high] = version.to_le_bytes();
+        let crc = self
+            .content()
+            .iter()
+            .fold(0, |crc, piece| crc64::update(crc, piece));
+        let crc = crc64::update(crc, &[low, high]);
+        self.footer = Self::footer(version, crc);
     }
 
     fn footer(version: u16, crc: u64) -> [u8; FOOTER] {

@@ -232,6 +232,7 @@ fn template_references_show_their_fields() {
     let mut entry = entry(32, R, &body);
     entry.template = Some(Template {
         id: 5,
+        offset: 40,
         fields: 2,
         names: &names,
         names_offset: 50,

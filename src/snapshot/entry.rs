@@ -16,6 +16,22 @@ pub struct EntryId {
     pub offset: u64,
 }
 
+/// Where an entry stands, together with what its own bytes do not say: enough to read it again without the records before
+/// it. See [`crate::snapshot::Snapshot::entry_at`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryPlace {
+    /// [`Entry::ordinal`].
+    pub ordinal: u64,
+    /// [`Entry::offset`].
+    pub offset: u64,
+    /// [`Entry::db`].
+    pub db: u64,
+    /// [`Entry::dialect`].
+    pub dialect: Dialect,
+    /// [`Template::offset`] of the template that it refers to.
+    pub template_at: Option<u64>,
+}
+
 /// A key with its value and attributes. Everything borrows from the input; nothing is decoded.
 ///
 /// Attributes stand in front of the type byte and belong to the next key only, even where `SELECTDB` or aux fields stand in
@@ -105,6 +121,18 @@ impl<'data> Entry<'data> {
             input,
             ordinal: self.ordinal,
             offset: self.offset,
+        }
+    }
+
+    /// Where it stands, for reading it again.
+    #[must_use]
+    pub fn place(&self) -> EntryPlace {
+        EntryPlace {
+            ordinal: self.ordinal,
+            offset: self.offset,
+            db: self.db,
+            dialect: self.dialect,
+            template_at: self.template.map(|template| template.offset),
         }
     }
 

@@ -51,7 +51,7 @@ mod reader;
 mod template;
 
 pub use codes::{Dialect, Kind, ModuleId, Opcode, TypeInfo, ValueType, Version};
-pub use entry::{Entry, EntryId};
+pub use entry::{Entry, EntryId, EntryPlace};
 pub use header::Header;
 pub use producer::Producer;
 pub use reader::{ChecksumState, End, Entries, Function, Lent, Record, Records};
@@ -152,6 +152,15 @@ impl<'data> Snapshot<'data> {
     /// As [`Records::next_record`]; an offset that is none of this file's entries gives an error or a meaningless key.
     pub fn key_at(&self, offset: u64, dialect: Dialect) -> Result<Str<'data>> {
         self.records().key_at(offset, dialect)
+    }
+
+    /// The entry at `place`, once more: for another look at a key that was not kept. Only its own record is read (and the one
+    /// of its hash template).
+    ///
+    /// # Errors
+    /// As [`Records::next_record`]; `Corrupt` where no entry begins there.
+    pub fn entry_at(&self, place: &EntryPlace) -> Result<Entry<'data>> {
+        self.unverified_records().entry_at(place)
     }
 
     /// What the aux fields in front of the first key say of the server that wrote the file.

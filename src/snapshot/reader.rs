@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Options;
 use super::ahead::Ahead;
 use super::codes::{Dialect, ModuleId, Opcode, ValueType, Version};
-use super::entry::Entry;
+use super::entry::{Entry, EntryPlace};
 use super::extent;
 use super::header::Header;
 use super::template::{Template, Templates};
@@ -329,6 +329,30 @@ impl<'data> Records<'data> {
                 self.read_other(Opcode(number), at)?;
             }
         }
+    }
+
+    pub(super) fn entry_at(mut self, place: &EntryPlace) -> Result<Entry<'data>> {
+        if let Some(at) = place.template_at {
+            self.templates
+                .add(Template::at(self.data, at)?, self.cursor)?;
+        }
+        let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        self.cursor = Cursor::new(self.data.get(start..).unwrap_or_default(), place.offset);
+        self.dialect = place.dialect;
+        self.db = place.db;
+        self.ordinal = place.ordinal;
+        // Other records may stand between a key and its attributes.
+        while let Some(record) = self.next_record()? {
+            match record {
+                Record::Entry(entry) if entry.offset == place.offset => return Ok(entry),
+                Record::Entry(_) | Record::End(_) => break,
+                _ => {}
+            }
+        }
+        Err(Error::corrupt(
+            Place::at(place.offset),
+            "no entry begins here any more",
+        ))
     }
 
     /// Bytes from the start of the input to the next record: for progress.
@@ -870,6 +894,38 @@ mod tests {
             .entries()
             .map(|e| e.unwrap())
             .collect()
+    }
+
+    #[test]
+    fn an_entry_is_read_again_by_its_place_alone() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+        let mut templated = 0;
+        for name in [
+            "redis-2.8/strings.rdb",
+            "redis-8.10/hash-templates.rdb",
+            "redis-8.10/dbs-and-expiries.rdb",
+            "redis-8.10/lfu.rdb",
+            "valkey-9.0/hash-field-ttl-valkey.rdb",
+        ] {
+            let bytes = std::fs::read(root.join(name)).unwrap();
+            let snapshot = Snapshot::parse(&bytes).unwrap();
+            for entry in entries(&bytes) {
+                assert_eq!(snapshot.entry_at(&entry.place()).unwrap(), entry, "{name}");
+                templated += u32::from(entry.template.is_some());
+            }
+        }
+        assert!(templated > 0);
+        let body = b"\xf9\x07\xfe\x03\xfa\x01a\x01b\xf8\x05\0\x01k\x01v\0\x01l\x01w";
+        let bytes = file("REDIS0011", body);
+        let snapshot = Snapshot::parse(&bytes).unwrap();
+        for entry in entries(&bytes) {
+            assert_eq!(snapshot.entry_at(&entry.place()).unwrap(), entry);
+            let none = EntryPlace {
+                offset: entry.end().saturating_add(10_000),
+                ..entry.place()
+            };
+            assert!(snapshot.entry_at(&none).is_err());
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::wire::{Cursor, Str, length};
 pub struct Template<'data> {
     /// The id that hashes refer to.
     pub id: u64,
+    /// Where its record stands behind the opcode, in bytes from the start of the input.
+    pub offset: u64,
     /// How many fields every hash of this template has; at least 1.
     pub fields: u64,
     /// The field names: exactly `fields` strings behind each other, as they stand in the file.
@@ -28,7 +30,17 @@ impl<'data> Template<'data> {
         Cursor::new(self.names, self.names_offset)
     }
 
+    /// Reads the template whose [`Template::offset`] this is.
+    pub(super) fn at(data: &'data [u8], offset: u64) -> Result<Self> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        Self::read(&mut Cursor::new(
+            data.get(start..).unwrap_or_default(),
+            offset,
+        ))
+    }
+
     pub(super) fn read(cursor: &mut Cursor<'data>) -> Result<Self> {
+        let offset = cursor.offset();
         let id = length::read(cursor)?;
         let place = cursor.place();
         let fields = length::read(cursor)?;
@@ -47,6 +59,7 @@ impl<'data> Template<'data> {
         let used = start.len().saturating_sub(cursor.rest().len());
         Ok(Self {
             id,
+            offset,
             fields,
             names: start.get(..used).unwrap_or_default(),
             names_offset,

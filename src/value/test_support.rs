@@ -33,6 +33,7 @@ pub(crate) fn templated<'a>(value_type: u8, body: &'a [u8], names: &'a [u8]) -> 
     Entry {
         template: Some(Template {
             id: 5,
+            offset: 40,
             fields: 2,
             names,
             names_offset: 50,
