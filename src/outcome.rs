@@ -9,6 +9,8 @@ use serde::Serialize;
 pub enum Road {
     /// `RESTORE` of the value's own bytes.
     Raw,
+    /// `RESTORE` of the value in an older form.
+    Reencoded,
 }
 
 /// The one outcome of an entry.
@@ -44,8 +46,9 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in the order in which tables list them.
-    pub const ALL: [Outcome; 12] = [
+    pub const ALL: [Outcome; 13] = [
         Outcome::Restored(Road::Raw),
+        Outcome::Restored(Road::Reencoded),
         Outcome::NotSelected,
         Outcome::Expired,
         Outcome::ExpiredOnArrival,
@@ -64,6 +67,7 @@ impl Outcome {
     pub fn label(self) -> &'static str {
         match self {
             Outcome::Restored(Road::Raw) => "restored, raw",
+            Outcome::Restored(Road::Reencoded) => "restored, re-encoded",
             Outcome::NotSelected => "not selected",
             Outcome::Expired => "expired, dropped",
             Outcome::ExpiredOnArrival => "expired while under way",
@@ -83,6 +87,7 @@ impl Outcome {
     pub fn name(self) -> &'static str {
         match self {
             Outcome::Restored(Road::Raw) => "restored_raw",
+            Outcome::Restored(Road::Reencoded) => "restored_reencoded",
             Outcome::NotSelected => "not_selected",
             Outcome::Expired => "expired",
             Outcome::ExpiredOnArrival => "expired_on_arrival",
@@ -225,7 +230,7 @@ mod tests {
         for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(tally.get(outcome), i as u64 + 1);
         }
-        assert_eq!(tally.total(), 78);
+        assert_eq!(tally.total(), 91);
         tally.reclassify(Outcome::Conflict, Outcome::Duplicate);
         assert_eq!(
             (
@@ -233,7 +238,7 @@ mod tests {
                 tally.get(Outcome::Duplicate),
                 tally.total()
             ),
-            (5, 8, 78)
+            (6, 9, 91)
         );
     }
 

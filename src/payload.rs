@@ -37,13 +37,13 @@ struct Head {
 impl Head {
     #[inline]
     fn of_type(value_type: u8) -> Self {
-        Self {
-            bytes: [value_type, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-            len: 1,
-        }
+        let mut bytes = [0; 18];
+        let [first, ..] = &mut bytes;
+        *first = value_type;
+        Self { bytes, len: 1 }
     }
 
-    fn new(parts: &[u8]) -> Self {
+    fn new<'p>(parts: impl IntoIterator<Item = &'p u8>) -> Self {
         let mut bytes = [0; 18];
         let mut len = 0;
         for (to, from) in bytes.iter_mut().zip(parts) {
@@ -131,17 +131,18 @@ impl<'data> Payload<'data> {
         Ok(payload)
     }
 
-    /// The payload of a value that was written anew: its type, and its body in three pieces, the first of at most 17 bytes.
+    /// The payload of a value that was written anew: its type, and its body in three pieces, `head` of at most 17 bytes.
     #[must_use]
     pub fn of_pieces(
         value_type: ValueType,
-        [head, kept, body]: [&'data [u8]; 3],
+        head: &[u8],
+        [kept, body]: [&'data [u8]; 2],
         version: u16,
         key_meta: Option<&'data [u8]>,
     ) -> Self {
         let mut payload = Self {
             key_meta: key_meta.unwrap_or_default(),
-            head: Head::new(&[&[value_type.0], head].concat()),
+            head: Head::new(std::iter::once(&value_type.0).chain(head)),
             names: kept,
             body,
             footer: [0; FOOTER],

@@ -6,19 +6,27 @@
 //! 1. A collection without elements is no key: servers skip it in a file and refuse it in `RESTORE`.
 //! 2. An expiry that is past at the run's instant follows [`ExpiredPolicy`]: a `RESTORE` with it would be answered OK, store
 //!    nothing, and with `REPLACE` delete what was there.
-//! 3. [`Terms`] say whether the destination takes the type, and with which footer version.
-//! 4. What would lose meaning (key metadata, KeyDB's member expiries) is refused, never left out.
+//! 3. [`Terms`] say whether the destination takes the type, and with which footer version. Where it does not, or refused the
+//!    bytes, the [`Ladder`] tries other forms of the value.
+//! 4. What would lose meaning (key metadata, KeyDB's member expiries, field expiries) is refused by name, and left out only
+//!    where [`Policies::allow_loss`] has that name. Lost bookkeeping is told ([`Restore::losses`]).
 //! 5. A payload over the destination's limit is refused before it is sent.
+
+mod ladder;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+pub use ladder::{Ladder, Step};
+
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Road};
 use crate::payload::{FOOTER, NoPayload, Payload, payload_type};
+use crate::reencode::{Form, mended_form, older_forms};
 use crate::resp::Arg;
 use crate::resp::pack::argument_header;
 use crate::snapshot::{Dialect, Entry, Function, ModuleId, ValueType};
+use crate::value::commands::{Loss, Losses};
 use crate::wire::{Cursor, Str, length};
 
 /// What to do with keys whose time is past at the run's instant.
@@ -66,6 +74,8 @@ pub struct Policies {
     pub replace: bool,
     /// Databases.
     pub db_map: DbMap,
+    /// Losses of meaning that may happen.
+    pub allow_loss: Losses,
 }
 
 /// What the destination makes of one type.
@@ -128,6 +138,18 @@ impl Terms {
         self.by_type.get(index(value_type, dialect))
     }
 
+    /// The forms besides its own bytes that the destination takes of a value of `form`, what loses least first: itself,
+    /// mended, and its older ones.
+    pub fn other_forms(&self, form: Form) -> impl Iterator<Item = Form> + '_ {
+        let older = older_forms(form).iter().copied();
+        mended_form(form).into_iter().chain(older).filter(|form| {
+            matches!(
+                self.get(form.value_type, form.dialect),
+                Some(TypeTerms::Take(_))
+            )
+        })
+    }
+
     fn of(&self, entry: &Entry<'_>) -> Option<&TypeTerms> {
         if entry.value_type == ValueType::MODULE_2
             && let Ok(id) = length::read(&mut Cursor::new(entry.value, entry.value_offset))
@@ -168,6 +190,10 @@ pub struct Restore<'data> {
     pub payload: Payload<'data>,
     /// Absolute expiry, milliseconds of Unix time; past ones are never sent.
     pub expire_at_ms: Option<i64>,
+    /// Where on the ladder this stands.
+    pub step: Step,
+    /// What does not arrive: bookkeeping, and meaning that may be lost.
+    pub losses: Losses,
     replace: bool,
     absttl: bool,
     access: Access,
@@ -203,74 +229,162 @@ pub fn arrival(
     }
 }
 
-/// Decides about one entry.
+/// Decides about one entry whose bytes go as they are; for those that cannot, see [`Ladder`].
 #[must_use]
 pub fn decide<'data>(entry: &Entry<'data>, terms: &Terms, policies: &Policies) -> Decision<'data> {
-    let expire_at_ms = match arrival(entry, policies) {
-        Ok(expire_at_ms) => expire_at_ms,
-        Err(outcome) => return Decision::Skip(outcome, Cow::Borrowed("")),
-    };
-    let refuse = |reason: Cow<'static, str>| Decision::Skip(Outcome::Refused, reason);
+    match raw(entry, terms, policies) {
+        Ok(restore) => Decision::Send(restore),
+        Err(NotRaw::Ends(outcome)) => Decision::Skip(outcome, Cow::Borrowed("")),
+        Err(NotRaw::Type(reason) | NotRaw::Refused(reason)) => {
+            Decision::Skip(Outcome::Refused, reason)
+        }
+    }
+}
+
+/// Why an entry's bytes do not go as they are.
+#[derive(Debug)]
+enum NotRaw {
+    /// Nothing is sent of it.
+    Ends(Outcome),
+    /// The destination does not take the type: another form may go.
+    Type(Cow<'static, str>),
+    /// Nothing that another form would change.
+    Refused(Cow<'static, str>),
+}
+
+#[inline]
+fn raw<'data>(
+    entry: &Entry<'data>,
+    terms: &Terms,
+    policies: &Policies,
+) -> std::result::Result<Restore<'data>, NotRaw> {
+    let expire_at_ms = arrival(entry, policies).map_err(NotRaw::Ends)?;
     let mut version = match terms.of(entry) {
         Some(TypeTerms::Take(version)) => *version,
-        Some(TypeTerms::Refuse(reason)) => return refuse(reason.clone()),
+        Some(TypeTerms::Refuse(reason)) => return Err(NotRaw::Type(reason.clone())),
         None => {
-            return refuse(Cow::Borrowed(
+            return Err(NotRaw::Type(Cow::Borrowed(
                 "the destination was not asked about this type",
-            ));
+            )));
         }
     };
-    if entry.key_meta.is_some() {
-        let Some(needed) = terms.key_meta else {
-            return refuse(Cow::Borrowed(
-                "it carries key metadata (Redis 8.6 and later), which the destination does not take",
-            ));
-        };
-        version = version.max(needed);
-    }
-    if !entry.sub_expires.is_empty() {
-        return refuse(Cow::Borrowed(
-            "its members have expiries of their own (KeyDB), which no payload carries",
-        ));
-    }
-    if entry.dialect == Dialect::Dragonfly && entry.df_flags.is_some_and(|flags| flags & 2 != 0) {
-        return refuse(Cow::Borrowed(
-            "it carries memcache flags (Dragonfly), which no payload carries",
-        ));
+    let mut losses = Losses::default();
+    if entry.key_meta.is_some() || !entry.sub_expires.is_empty() || entry.df_flags.is_some() {
+        losses = belongings(entry, terms, policies).map_err(NotRaw::Refused)?;
+        if let (Some(needed), Some(_)) = (terms.key_meta, entry.key_meta) {
+            version = version.max(needed);
+        }
     }
     let payload = match Payload::new(entry, version, terms.key_meta.is_some()) {
         Ok(payload) => payload,
-        Err(NoPayload(reason)) => return refuse(Cow::Borrowed(reason)),
+        Err(NoPayload(reason)) => return Err(NotRaw::Refused(Cow::Borrowed(reason))),
     };
-    if payload.len() > terms.max_bulk {
-        return refuse(Cow::Owned(format!(
-            "its payload has {} bytes, the destination takes {} in one argument; \
-             raise proto-max-bulk-len there (and client-query-buffer-limit above it)",
-            payload.len(),
-            terms.max_bulk
-        )));
+    within_limit(&payload, terms).map_err(NotRaw::Refused)?;
+    let mut restore = command(entry, terms, policies, expire_at_ms, payload);
+    restore.losses = restore.losses.and(losses);
+    Ok(restore)
+}
+
+/// What belongs to the key, stands outside of its value and does not go along.
+///
+/// # Errors
+/// A loss of meaning that is not allowed, in words.
+#[cold]
+fn belongings(
+    entry: &Entry<'_>,
+    terms: &Terms,
+    policies: &Policies,
+) -> std::result::Result<Losses, Cow<'static, str>> {
+    let lost = [
+        (
+            entry.key_meta.is_some() && terms.key_meta.is_none(),
+            Loss::KeyMetadata,
+            "it carries key metadata (Redis 8.6 and later), which the destination does not take",
+        ),
+        (
+            !entry.sub_expires.is_empty(),
+            Loss::MemberExpiry,
+            "its members have expiries of their own (KeyDB), which no payload carries",
+        ),
+        (
+            entry.dialect == Dialect::Dragonfly
+                && entry.df_flags.is_some_and(|flags| flags & 2 != 0),
+            Loss::KeyFlags,
+            "it carries memcache flags (Dragonfly), which no payload carries",
+        ),
+    ];
+    let mut losses = Losses::default();
+    for (is_lost, loss, words) in lost {
+        if !is_lost {
+            continue;
+        }
+        if !policies.allow_loss.has(loss) {
+            return Err(format!("{words} (--allow-loss {loss} sends it without)").into());
+        }
+        losses.add(loss);
     }
-    let access = match (entry.idle_seconds, entry.lfu_freq) {
-        _ if !terms.knows_absttl => Access::None,
-        (_, Some(freq)) if terms.lfu => Access::Freq(freq),
-        (Some(idle), _) => Access::Idle(idle),
-        (None, Some(freq)) => Access::Freq(freq),
-        (None, None) => Access::None,
+    Ok(losses)
+}
+
+fn within_limit(
+    payload: &Payload<'_>,
+    terms: &Terms,
+) -> std::result::Result<(), Cow<'static, str>> {
+    if payload.len() <= terms.max_bulk {
+        return Ok(());
+    }
+    Err(Cow::Owned(format!(
+        "its payload has {} bytes, the destination takes {} in one argument; \
+         raise proto-max-bulk-len there (and client-query-buffer-limit above it)",
+        payload.len(),
+        terms.max_bulk
+    )))
+}
+
+/// The command around a payload.
+#[inline]
+fn command<'data>(
+    entry: &Entry<'_>,
+    terms: &Terms,
+    policies: &Policies,
+    expire_at_ms: Option<i64>,
+    payload: Payload<'data>,
+) -> Restore<'data> {
+    let (access, is_lost) = match (entry.idle_seconds, entry.lfu_freq) {
+        (None, None) => (Access::None, false),
+        _ if !terms.knows_absttl => (Access::None, true),
+        (_, Some(freq)) if terms.lfu => (Access::Freq(freq), false),
+        (Some(idle), _) => (Access::Idle(idle), terms.lfu),
+        // A server that keeps no counters takes the option and does nothing with it.
+        (None, Some(freq)) => (Access::Freq(freq), true),
     };
-    Decision::Send(Restore {
+    let mut losses = Losses::default();
+    if is_lost {
+        losses.add(Loss::AccessTimes);
+    }
+    Restore {
         db: policies.db_map.get(entry.db),
         payload,
         expire_at_ms,
+        step: Step::RAW,
+        losses,
         replace: policies.replace,
         absttl: terms.knows_absttl,
         access,
-    })
+    }
 }
 
 /// The seconds that `IDLETIME` takes at most: the server multiplies them by 1,000 in 64 bits.
 const MOST_IDLE_SECONDS: u64 = i64::MAX as u64 / 1000;
 
 impl Restore<'_> {
+    /// How its key reaches the destination with this command.
+    #[must_use]
+    #[inline]
+    pub fn road(&self) -> Road {
+        self.step.road()
+    }
+
     /// Whether it overwrites.
     #[must_use]
     pub fn replaces(&self) -> bool {

@@ -11,6 +11,7 @@ use rdbridge::select::{Criteria, Glob, KeyPattern, Numbers, TtlFilter, TypeName}
 use rdbridge::target::Assumed;
 use rdbridge::time::Timestamp;
 use rdbridge::units::ByteCount;
+use rdbridge::value::commands::{Loss, Losses};
 use rdbridge::verbs::load::{FunctionPolicy, OnConflict};
 use regex::bytes::Regex;
 
@@ -178,6 +179,8 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) arrival: ArrivalArgs,
     #[command(flatten)]
+    pub(crate) loss: LossArgs,
+    #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -217,6 +220,8 @@ pub(crate) struct LoadArgs {
     pub(crate) journal: JournalArgs,
     #[command(flatten)]
     pub(crate) arrival: ArrivalArgs,
+    #[command(flatten)]
+    pub(crate) loss: LossArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
@@ -365,6 +370,35 @@ pub(crate) struct ArrivalArgs {
     /// Another database number at the destination; several times
     #[arg(long, value_name = "SRC:DST", value_parser = parse_db_pair)]
     pub(crate) map_db: Vec<(u64, u64)>,
+}
+
+/// What may be missing of what arrives.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Transformation")]
+pub(crate) struct LossArgs {
+    /// Send values without a part of their meaning, where the destination has no place for it: field-expiry,
+    /// member-expiry, nacked-entries, idempotency, key-metadata, key-flags
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = parse_loss)]
+    pub(crate) allow_loss: Vec<Loss>,
+}
+
+impl LossArgs {
+    /// All losses that may happen.
+    pub(crate) fn allowed(&self) -> Losses {
+        self.allow_loss.iter().copied().collect()
+    }
+}
+
+fn parse_loss(text: &str) -> Result<Loss, String> {
+    let loss: Loss = text
+        .parse()
+        .map_err(|error: rdbridge::Error| error.what().to_owned())?;
+    if loss.is_whole() {
+        return Err(format!(
+            "{loss} is the whole value: nothing of it could arrive"
+        ));
+    }
+    Ok(loss)
 }
 
 fn parse_expired(text: &str) -> Result<ExpiredPolicy, String> {

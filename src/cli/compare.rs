@@ -128,8 +128,8 @@ fn options(args: &CompareArgs, run: &Run) -> Options {
         policies: Policies {
             now_ms: run.now.0,
             expired: args.arrival.expired,
-            replace: false,
             db_map: DbMap::new(args.arrival.map_db.iter().copied()),
+            ..Policies::default()
         },
         ttl_tolerance_ms: i64::from(args.ttl_tolerance),
         rounds: args.rounds,

@@ -109,6 +109,8 @@ fn refuse_flags(args: &ExportArgs) -> Result<()> {
         "--map-db"
     } else if is_data && args.arrival.expired != ExpiredPolicy::Drop {
         "--expired"
+    } else if args.format != ExportFormat::Restore && !args.loss.allow_loss.is_empty() {
+        "--allow-loss"
     } else {
         return Ok(());
     };
@@ -120,6 +122,7 @@ fn refuse_flags(args: &ExportArgs) -> Result<()> {
         "--functions" => error.with_hint("all other formats have the function libraries anyway"),
         "--rdb-version" if !is_data => error.with_hint("use --target"),
         "--expired" => error.with_hint("data has every key, with its expiry"),
+        "--allow-loss" => error.with_hint("it is for --format restore, and for load"),
         _ => error.with_hint("it is for commands"),
     })
 }
@@ -238,6 +241,7 @@ impl Export<'_> {
             expired: self.args.arrival.expired,
             replace: self.args.replace,
             db_map: DbMap::new(self.args.arrival.map_db.iter().copied()),
+            allow_loss: self.args.loss.allowed(),
         }
     }
 
@@ -317,7 +321,11 @@ impl Export<'_> {
         let report = restore::export(
             snapshot,
             self.selection,
-            &restore::Options { to, policies },
+            &restore::Options {
+                to,
+                policies,
+                spool_dir: Some(plan::spool_dir(&self.args.input.how)),
+            },
             &mut self.db,
             data,
             &mut |entry, outcome, reason| {
@@ -328,12 +336,21 @@ impl Export<'_> {
             &mut |position| progress.tick(position),
         )?;
         drop(progress);
-        let line = commands_line(
+        let mut line = commands_line(
             report.written,
             report.functions,
             report.functions_left_out,
             &report.not_written,
         );
+        if report.reencoded > 0 {
+            line.push_str(&format!(
+                ", {} of them re-encoded",
+                Grouped(report.reencoded)
+            ));
+        }
+        for (loss, count) in report.losses.iter() {
+            line.push_str(&format!(", {} without {loss}", Grouped(count)));
+        }
         let findings =
             report.not_written.has_findings() || report.functions_left_out > 0 || !report.adds_up();
         self.report(input, findings, &line, &report);

@@ -113,12 +113,16 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             }
         ));
     }
-    for (value_type, dialect, keys, reason) in load::refusals(&surveys, load.terms()) {
-        super::say(&format!(
-            "{} of type {} will be refused: {reason}",
-            plural(keys, "key"),
-            value_type.name(dialect)
-        ));
+    for found in load::not_raw(&surveys, load.terms()) {
+        let keys = plural(found.keys, "key");
+        let (name, reason) = (found.form.name(), found.reason);
+        match found.as_form {
+            Some(form) => run.note(&format!(
+                "{keys} of type {name} will be re-encoded as {}: {reason}",
+                form.name()
+            )),
+            None => super::say(&format!("{keys} of type {name} will be refused: {reason}")),
+        }
     }
     if let Some(why) = load.why_walk() {
         run.note(&format!("values are walked before the first write: {why}"));
@@ -226,6 +230,7 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
             expired: args.arrival.expired,
             replace: false,
             db_map: DbMap::new(args.arrival.map_db.iter().copied()),
+            allow_loss: args.loss.allowed(),
         },
         on_conflict: policy.on_conflict.into(),
         functions: policy.functions.unwrap_or_default().into(),
@@ -588,11 +593,19 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
     let mut table = Table::default();
     for (outcome, count) in report.tally.iter() {
         // The first line always; of the others those that happened.
-        if count > 0 || matches!(outcome, Outcome::Restored(_)) {
+        if count > 0 || outcome == Outcome::ALL[0] {
             table.row([outcome.label().into(), count.into()]);
         }
     }
     table.write(out, 2)?;
+    for (loss, keys) in report.losses.iter() {
+        let what = if loss.is_meaning() {
+            ", as allowed"
+        } else {
+            ", which is bookkeeping"
+        };
+        writeln!(out, "{} arrived without {loss}{what}", plural(keys, "key"))?;
+    }
     let functions = &report.functions;
     if functions.found > 0 {
         writeln!(
@@ -663,6 +676,7 @@ fn show_json(
         "destination": facts.name(),
         "entries": report.entries,
         "outcomes": report.tally,
+        "losses": report.losses,
         "functions": report.functions,
         "evicted": report.evicted,
         "names_not_found": missing,

@@ -8,6 +8,7 @@
 //! | hash: zipmap, ziplist, listpack, templates | plain (4) |
 //! | hash with field expiries: Redis', Valkey's, Dragonfly's | Redis' (24), Valkey's (22), plain (4) |
 //! | stream, forms 5 to 2 | every lower form, by its metadata alone: the nodes stay where they are in the input |
+//! | stream | its own form with its counters mended ([`mended_form`]) |
 //!
 //! Plain forms are enough: every server packs small collections again when it loads them.
 //!
@@ -41,7 +42,7 @@ mod tests;
 use std::path::Path;
 
 use body::Body;
-pub use form::{Form, older_forms};
+pub use form::{Form, mended_form, older_forms};
 
 use crate::error::{Error, Place, Result};
 use crate::snapshot::{Entry, ValueType};
@@ -153,7 +154,7 @@ impl Reencoder {
         }
     }
 
-    /// Writes the value of `entry` in `form`, one of its [`older_forms`].
+    /// Writes the value of `entry` in `form`, one of its [`older_forms`] or its [`mended_form`].
     ///
     /// # Errors
     /// `Corrupt` for a damaged value, `Limit` for a body of more than [`Terms::most`] bytes, `Limit` and `Io` of the spool,
@@ -183,7 +184,11 @@ impl Reencoder {
             terms,
         };
         if let (Some(from), Some(to)) = (stream::form(entry.form()), stream::form(form)) {
-            let kept = stream::encode(entry, from, to, &mut writing)?;
+            let live = match from == to {
+                true => Some(stream::live_entries(decoder, entry)?),
+                false => None,
+            };
+            let kept = stream::encode(entry, (from, to), live, &mut writing)?;
             let losses = writing.losses;
             return Ok(match kept {
                 None => Outcome::Loses(losses),

@@ -7,11 +7,15 @@
 //! | idempotency settings and records | 4 | meaning, unless they are what every stream has |
 //! | consumers' active times | 3 | bookkeeping |
 //! | first ID, largest deleted ID, entries added, entries read | 2 | bookkeeping |
+//!
+//! A stream in its own form is one with its counters mended: newer servers refuse a length that is not the number of entries,
+//! and more entries read than were ever added, which older ones wrote.
 
 use super::{Form, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::{Entry, ValueType};
 use crate::value::commands::Loss;
+use crate::value::{Decoder, Value};
 use crate::wire::{Cursor, Str, length};
 
 /// Which of the five forms a stream has.
@@ -32,13 +36,38 @@ const IDMP_DEFAULT: (u64, u64) = (100, 100);
 /// Nacked entries of a group that are taken out of its list at most: 1 MiB of IDs.
 const MOST_NACKED: u64 = 1 << 16;
 
+/// How many entries a group has read, where nobody knows: −1 as an unsigned number.
+const UNKNOWN: u64 = u64::MAX;
+
 type Id = [u8; 16];
 
-/// Writes everything behind the nodes; gives the nodes with their count, which stay. `None` where meaning would be lost.
+/// Counters, as they should be.
+#[derive(Debug, Clone, Copy)]
+struct Mended {
+    /// Live entries.
+    length: u64,
+    /// Entries ever added.
+    added: u64,
+}
+
+/// Counts the live entries of a stream.
+pub(super) fn live_entries(decoder: &mut Decoder, entry: &Entry<'_>) -> Result<u64> {
+    let Value::Stream(mut stream) = decoder.decode(entry)? else {
+        return Ok(0);
+    };
+    let mut live = 0u64;
+    while stream.next_entry()?.is_some() {
+        live = live.saturating_add(1);
+    }
+    Ok(live)
+}
+
+/// Writes everything behind the nodes; gives the nodes with their count, which stay. `None` where meaning would be lost. With
+/// the number of `live` entries the counters are mended.
 pub(super) fn encode<'a>(
     entry: &Entry<'a>,
-    from: u8,
-    to: u8,
+    (from, to): (u8, u8),
+    live: Option<u64>,
     writing: &mut Writing<'_>,
 ) -> Result<Option<&'a [u8]>> {
     let mut cursor = Cursor::new(entry.value, entry.value_offset);
@@ -47,21 +76,37 @@ pub(super) fn encode<'a>(
         cursor.expect_room(nodes, 18, "nodes")?;
         (0..nodes).try_for_each(|_| Str::skip(cursor).and_then(|()| Str::skip(cursor)))
     })?;
-    // Length and last ID.
-    copy(&mut cursor, writing, |cursor| numbers(cursor, 3))?;
+    let length = length::read(&mut cursor)?;
+    let mut mended = live.map(|length| Mended {
+        length,
+        added: length,
+    });
+    writing.body.length(live.unwrap_or(length))?;
+    // The last ID.
+    copy(&mut cursor, writing, |cursor| numbers(cursor, 2))?;
     if from >= 2 {
+        // First and largest deleted ID.
+        let ids = passed(&mut cursor, |cursor| numbers(cursor, 4))?;
+        let mut added = length::read(&mut cursor)?;
+        if let Some(mended) = &mut mended {
+            mended.added = mended.added.max(added);
+            added = mended.added;
+        }
         if to >= 2 {
-            copy(&mut cursor, writing, |cursor| numbers(cursor, 5))?;
+            writing.body.bytes(ids)?;
+            writing.body.length(added)?;
         } else {
-            numbers(&mut cursor, 5)?;
             writing.losses.add(Loss::StreamCounters);
         }
+    }
+    if mended.is_some_and(|mended| mended.length != length) {
+        writing.losses.add(Loss::StreamCounters);
     }
     let groups = length::read(&mut cursor)?;
     cursor.expect_room(groups, 5, "groups")?;
     writing.body.length(groups)?;
     for _ in 0..groups {
-        group(&mut cursor, from, to, writing)?;
+        group(&mut cursor, from, to, mended, writing)?;
         if !writing.may_go_on() {
             return Ok(None);
         }
@@ -85,16 +130,29 @@ pub(super) fn encode<'a>(
     Ok(writing.may_go_on().then_some(kept))
 }
 
-fn group(cursor: &mut Cursor<'_>, from: u8, to: u8, writing: &mut Writing<'_>) -> Result<()> {
+fn group(
+    cursor: &mut Cursor<'_>,
+    from: u8,
+    to: u8,
+    mended: Option<Mended>,
+    writing: &mut Writing<'_>,
+) -> Result<()> {
     // Name and last ID.
     copy(cursor, writing, |cursor| {
         Str::skip(cursor)?;
         numbers(cursor, 2)
     })?;
     if from >= 2 {
-        let read = passed(cursor, |cursor| numbers(cursor, 1))?;
+        let mut read = length::read(cursor)?;
+        if let Some(Mended { added, .. }) = mended
+            && read > added
+            && read != UNKNOWN
+        {
+            read = added;
+            writing.losses.add(Loss::StreamCounters);
+        }
         if to >= 2 {
-            writing.body.bytes(read)?;
+            writing.body.length(read)?;
         }
     }
     let count = length::read(cursor)?;
@@ -111,7 +169,7 @@ fn group(cursor: &mut Cursor<'_>, from: u8, to: u8, writing: &mut Writing<'_>) -
         cursor.expect_room(nacked, 16, "nacked entries")?;
     }
     let nacked_ids = passed(cursor, |cursor| cursor.skip(nacked.saturating_mul(16)))?;
-    if nacked == 0 {
+    if nacked == 0 || to >= 5 {
         writing.body.length(count)?;
         writing.body.bytes(pending)?;
     } else {
@@ -122,10 +180,15 @@ fn group(cursor: &mut Cursor<'_>, from: u8, to: u8, writing: &mut Writing<'_>) -
         without(pending_at, count, nacked_ids, writing)?;
     }
     if from >= 3 && to < 3 {
-        without_active_times(consumers_at, writing)
+        without_active_times(consumers_at, writing)?;
     } else {
-        writing.body.bytes(consumers)
+        writing.body.bytes(consumers)?;
     }
+    if to >= 5 {
+        writing.body.length(nacked)?;
+        writing.body.bytes(nacked_ids)?;
+    }
+    Ok(())
 }
 
 /// Moves over `count` numbers.

@@ -150,6 +150,42 @@ fn idempotency_is_meaning_where_somebody_set_it() {
 }
 
 #[test]
+fn a_stream_in_its_own_form_has_its_counters_mended() {
+    for number in 1..=5u8 {
+        let sound = stream(number, PRODUCER);
+        let value_type = STREAMS[usize::from(number) - 1];
+        let own = form(value_type, R);
+        assert_eq!(mended_form(own), Some(own));
+        let mut reencoder = Reencoder::new(None);
+        let mut mend = |body: &[u8]| {
+            let entry = entry(value_type, R, body);
+            let Outcome::Done(done) = reencoder.encode(&entry, own, &terms(&[])).unwrap() else {
+                panic!("nothing is lost")
+            };
+            (done.to_vec(), done.losses.is_empty())
+        };
+        assert_eq!(mend(&sound), (sound.clone(), true));
+        // A length of 9, no entries ever added, and 9 that the first group has read.
+        let at = 1 + 17 + 47;
+        let mut wrong = sound.clone();
+        assert_eq!(wrong[at], 2);
+        wrong[at] = 9;
+        let mut expected = sound.clone();
+        if number >= 2 {
+            let read = wrong
+                .windows(9)
+                .position(|w| w == hex("81 ffffffffffffffff"))
+                .unwrap();
+            wrong.splice(read..read + 9, [9]);
+            expected.splice(read..read + 9, [2]);
+            wrong[at + 7] = 0;
+        }
+        assert_eq!(mend(&wrong), (expected, false), "form {number}");
+    }
+    assert_eq!(mended_form(Form::HASH), None);
+}
+
+#[test]
 fn an_empty_stream_stays_one() {
     let body = [0; 10];
     let entry = entry(21, R, &body);

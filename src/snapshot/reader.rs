@@ -338,8 +338,8 @@ impl<'data> Records<'data> {
         }
         let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
         self.cursor = Cursor::new(self.data.get(start..).unwrap_or_default(), place.offset);
-        self.dialect = place.dialect;
-        self.db = place.db;
+        self.entry.dialect = place.dialect;
+        self.entry.db = place.db;
         self.ordinal = place.ordinal;
         // Other records may stand between a key and its attributes.
         while let Some(record) = self.next_record()? {

@@ -65,14 +65,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "replay",
         &[
-            "error", "units", "time", "wire", "resp", "snapshot", "payload", "outcome",
+            "error", "units", "time", "wire", "resp", "snapshot", "payload", "value", "reencode",
+            "outcome",
         ],
     ),
     (
         "target",
         &[
-            "error", "units", "time", "spool", "wire", "resp", "snapshot", "payload", "outcome",
-            "replay",
+            "error", "units", "time", "spool", "wire", "resp", "snapshot", "payload", "value",
+            "reencode", "outcome", "replay",
         ],
     ),
     (

@@ -1029,6 +1029,8 @@ enum Value {
     EmptyList,
     /// A set as a listpack, which came with 7.2: the destination is a 7.0.
     Newer,
+    /// An array, which came with 8.8 and has no older form.
+    Strange,
 }
 
 /// How a random load is run.
@@ -1054,6 +1056,7 @@ fn random_entry() -> impl Strategy<Value = Random> {
         2 => Just(Value::List),
         1 => Just(Value::EmptyList),
         1 => Just(Value::Newer),
+        1 => Just(Value::Strange),
     ];
     (0..3u64, expires, value, prop::bool::weighted(0.2)).prop_map(|(db, expires, value, exists)| {
         Random {
@@ -1103,19 +1106,21 @@ fn expected(entry: &Random, run: &Run) -> Outcome {
         Outcome::Empty
     } else if is_past && run.expired == ExpiredPolicy::Drop {
         Outcome::Expired
-    } else if entry.value == Value::Newer {
+    } else if entry.value == Value::Strange {
         Outcome::Refused
     } else if entry.exists && run.on_conflict == OnConflict::Fail {
         Outcome::Conflict
     } else if entry.exists && run.on_conflict == OnConflict::Skip {
         Outcome::Existing
+    } else if entry.value == Value::Newer {
+        Outcome::Restored(Road::Reencoded)
     } else {
         Outcome::Restored(Road::Raw)
     }
 }
 
 fn built(entries: &[Random], instant: i64) -> Vec<u8> {
-    let mut dump = Dump::redis(11);
+    let mut dump = Dump::redis(14);
     for db in 0..3 {
         dump = dump.select_db(db);
         for (i, entry) in entries.iter().enumerate().filter(|(_, e)| e.db == db) {
@@ -1131,6 +1136,7 @@ fn built(entries: &[Random], instant: i64) -> Vec<u8> {
                 Value::List => dump.key(1, name, [length(1), string("new")].concat()),
                 Value::EmptyList => dump.key(1, name, length(0)),
                 Value::Newer => dump.key(20, name, string(b"\x0a\0\0\0\x01\0\x81x\x02\xff")),
+                Value::Strange => dump.key(28, name, b"\x01\0\0\0\x01x"),
             };
         }
     }
@@ -1205,6 +1211,7 @@ fn agrees_with_the_model(
         }
         let new = match entry.value {
             Value::Text => Meaning::Text(format!("new {i}").into_bytes()),
+            Value::Newer => Meaning::Set([b"x".to_vec()].into()),
             _ => Meaning::List(vec![b"new".to_vec()]),
         };
         prop_assert_eq!(key.map(|k| &k.meaning), Some(&new));

@@ -272,6 +272,10 @@ fn unexpected(loaded: &Loaded) -> Vec<String> {
     for event in &loaded.events {
         found.push(format!("{event:?}"));
     }
+    // Its own types need no other form.
+    if loaded.restored_raw() != loaded.restored() {
+        found.push(format!("not all raw: {:?}", loaded.report.tally));
+    }
     if !loaded.stopped().is_empty() {
         found.push(loaded.stopped());
     }

@@ -172,6 +172,47 @@ impl Losses {
     }
 }
 
+/// How many keys lost what on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LossCounts([u64; Loss::ALL.len()]);
+
+impl LossCounts {
+    /// Counts one key that lost `losses`.
+    pub fn add(&mut self, losses: Losses) {
+        for (loss, count) in Loss::ALL.into_iter().zip(&mut self.0) {
+            *count = count.saturating_add(u64::from(losses.has(loss)));
+        }
+    }
+
+    /// Adds other counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count = count.saturating_add(more);
+        }
+    }
+
+    /// How many keys lost this.
+    #[must_use]
+    pub fn get(&self, loss: Loss) -> u64 {
+        self.0.get(loss as usize).copied().unwrap_or(0)
+    }
+
+    /// What any key lost, with the number of keys; the heaviest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Loss, u64)> + '_ {
+        Loss::ALL
+            .into_iter()
+            .zip(self.0)
+            .filter(|(_, count)| *count > 0)
+    }
+}
+
+/// A map from [`Loss::name`] to the number of keys, without zeros.
+impl serde::Serialize for LossCounts {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(loss, count)| (loss.name(), count)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,5 +235,14 @@ mod tests {
             assert_eq!(loss.name().parse::<Loss>().unwrap(), loss);
         }
         assert!("everything".parse::<Loss>().is_err());
+        let mut counts = LossCounts::default();
+        counts.add(losses);
+        counts.add([Loss::AccessTimes].into_iter().collect());
+        counts.merge(&counts.clone());
+        assert_eq!(
+            serde_json::to_string(&counts).unwrap(),
+            r#"{"field-expiry":2,"access-times":4}"#
+        );
+        assert_eq!(counts.get(Loss::AccessTimes), 4);
     }
 }

@@ -17,7 +17,7 @@ mod stream;
 mod tests;
 mod vocabulary;
 
-pub use loss::{Loss, Losses};
+pub use loss::{Loss, LossCounts, Losses};
 pub(crate) use score::write as write_score;
 pub use vocabulary::Vocabulary;
 

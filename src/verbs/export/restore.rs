@@ -4,16 +4,19 @@
 //! that this ends with; what was written then must not be used.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::outcome::{Outcome, Tally};
+use crate::outcome::{Outcome, Road, Tally};
 use crate::payload::payload_type;
-use crate::replay::{self, Decision, Policies, Terms, TypeTerms};
+use crate::reencode::older_forms;
+use crate::replay::{self, Decision, Ladder, Policies, Step, Terms, TypeTerms};
 use crate::resp::Arg;
 use crate::resp::pack::{self, Out};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Entry, Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::target::{Acceptance, Assumed, Facts, Probed, Product, Version, footer};
+use crate::value::commands::LossCounts;
 use crate::verbs::{Ticker, Watch};
 
 /// For whom the commands are.
@@ -35,6 +38,9 @@ pub struct Options {
     pub to: For,
     /// Expiry, databases, `REPLACE`, and the run's instant.
     pub policies: Policies,
+    /// Where values are spooled that are too large to be held while they are written in an older form. Without it, which is
+    /// the default, they are refused.
+    pub spool_dir: Option<PathBuf>,
 }
 
 impl Options {
@@ -58,6 +64,10 @@ pub struct Report {
     pub entries: u64,
     /// Entries whose command was written.
     pub written: u64,
+    /// Entries among these that were written in an older form.
+    pub reencoded: u64,
+    /// What entries that were written do not carry.
+    pub losses: LossCounts,
     /// The outcomes of all others.
     pub not_written: Tally,
     /// Function libraries written.
@@ -90,6 +100,7 @@ pub fn export(
 ) -> Result<Report> {
     let policies = &options.policies;
     let mut terms = KnownTerms::new(options.to);
+    let mut ladder = Ladder::new(options.spool_dir.as_deref());
     let mut report = Report::default();
     let mut text = Text {
         buffer: Vec::with_capacity(FLUSH.saturating_mul(2)),
@@ -127,7 +138,8 @@ pub fn export(
             report.not_written.add(outcome);
             left_out(entry, outcome, reason);
         };
-        let restore = match replay::decide(entry, terms.of(entry)?, policies) {
+        let decided = ladder.decide(entry, terms.of(entry)?, policies, Step::RAW);
+        let restore = match decided {
             Decision::Send(restore) => restore,
             Decision::Skip(outcome, reason) => {
                 leave_out(outcome, &reason);
@@ -160,6 +172,12 @@ pub fn export(
             })?;
         }
         report.written = report.written.saturating_add(1);
+        report.reencoded = report
+            .reencoded
+            .saturating_add(u64::from(restore.road() == Road::Reencoded));
+        if !restore.losses.is_empty() {
+            report.losses.add(restore.losses);
+        }
         if text.buffer.len() >= FLUSH {
             text.flush()?;
         }
@@ -248,6 +266,10 @@ impl KnownTerms {
             let sent_as = payload_type(entry.value_type, entry.dialect);
             let found = self.footer_for(sent_as, entry.dialect);
             self.terms.set(entry.value_type, entry.dialect, found);
+            for form in older_forms(entry.form()) {
+                let found = self.footer_for(form.value_type, form.dialect);
+                self.terms.set(form.value_type, form.dialect, found);
+            }
         }
         if entry.value_type == ValueType::MODULE_2 {
             self.learn_module(entry)?;

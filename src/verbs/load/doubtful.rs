@@ -4,8 +4,8 @@ use super::OnConflict;
 use super::worker::{Replies, Shared, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::{Bench, Comparer, Expiry, Verdict, Wanted};
-use crate::outcome::{Outcome, Road};
-use crate::replay::{Decision, decide};
+use crate::outcome::Outcome;
+use crate::replay::{Decision, Ladder, Step};
 use crate::resp::Pipeline;
 use crate::snapshot::Entry;
 
@@ -30,8 +30,10 @@ pub(super) fn settle<'data>(
     let connection = pipeline.idle_connection(replies)?;
     let mut verdicts = Vec::with_capacity(entries.len());
     let mut comparer = Comparer::new(connection, abilities, &mut bench)?;
+    let mut ladder = Ladder::new(Some(shared.spool_dir));
     for entry in &entries {
-        let Decision::Send(restore) = decide(entry, shared.terms, shared.policies) else {
+        let decided = ladder.decide(entry, shared.terms, shared.policies, Step::RAW);
+        let Decision::Send(restore) = decided else {
             // Nothing was sent of it, whatever the journal had to assume.
             to_send.push(*entry);
             continue;
@@ -41,21 +43,25 @@ pub(super) fn settle<'data>(
             db: restore.db,
             expiry: restore.expire_at_ms.map_or(Expiry::Never, Expiry::At),
         };
-        comparer.push(wanted, (), &mut |wanted: Wanted<'data>, (), verdict| {
-            verdicts.push((wanted.entry, verdict));
-            Ok(())
-        })?;
+        comparer.push(
+            wanted,
+            restore.road(),
+            &mut |wanted: Wanted<'data>, road, verdict| {
+                verdicts.push((wanted.entry, road, verdict));
+                Ok(())
+            },
+        )?;
     }
-    comparer.drain(&mut |wanted: Wanted<'data>, (), verdict| {
-        verdicts.push((wanted.entry, verdict));
+    comparer.drain(&mut |wanted: Wanted<'data>, road, verdict| {
+        verdicts.push((wanted.entry, road, verdict));
         Ok(())
     })?;
     drop(comparer);
-    for (entry, verdict) in verdicts {
+    for (entry, road, verdict) in verdicts {
         let ticket = Ticket::of(&entry);
         match verdict {
             Verdict::Same | Verdict::SameBut(_) => {
-                replies.decided(&ticket, Outcome::Restored(Road::Raw), "");
+                replies.decided(&ticket, Outcome::Restored(road), "");
             }
             Verdict::Missing => to_send.push(entry),
             Verdict::Expired => replies.decided(&ticket, Outcome::ExpiredOnArrival, ""),

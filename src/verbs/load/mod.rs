@@ -45,6 +45,7 @@ use crate::journal::{
 use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Tally};
 use crate::payload::payload_type;
+use crate::reencode::{Form, older_forms};
 use crate::replay::{Policies, Terms};
 use crate::resp::{Connector, WindowOptions};
 use crate::select::Selection;
@@ -52,6 +53,7 @@ use crate::snapshot::{Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::{Acceptance, Assumed, Facts, Probed, probe};
 use crate::value::Decoder;
+use crate::value::commands::LossCounts;
 use crate::verbs::{Ticker, Watch};
 
 /// What to do with keys that the destination has.
@@ -200,6 +202,7 @@ pub struct Load {
     /// Why values are walked before they are sent, if they are.
     walk: Option<&'static str>,
     recorder: Recorder,
+    losses: LossCounts,
     /// Entries of each input.
     entries: Vec<u64>,
     /// Databases that are needed at the destination.
@@ -248,6 +251,8 @@ pub struct Report {
     pub entries: u64,
     /// Their outcomes.
     pub tally: Tally,
+    /// What keys that this run restored lost on their way: bookkeeping, and meaning that was allowed to be lost.
+    pub losses: LossCounts,
     /// Function libraries.
     pub functions: FunctionReport,
     /// Keys that the destination evicted during the load; `None` where it hides that.
@@ -312,6 +317,15 @@ impl Load {
             .values()
             .map(|(t, d)| (payload_type(*t, *d), *d))
             .collect();
+        // What they could be written as is asked about, too.
+        let older = types.values().flat_map(|&(value_type, dialect)| {
+            older_forms(Form {
+                value_type,
+                dialect,
+            })
+        });
+        asked.extend(older.map(|form| (form.value_type, form.dialect)));
+        asked.sort_unstable_by_key(|(t, d)| (*t, *d as u8));
         asked.dedup();
         // Databases that were counted may still be closed to this user.
         if let Some(highest) = dbs.last() {
@@ -369,6 +383,7 @@ impl Load {
             terms,
             walk,
             recorder: Recorder::new(unrecorded(surveys), None, None),
+            losses: LossCounts::default(),
             entries: surveys.iter().map(|survey| survey.entries).collect(),
             dbs,
             sample: surveys
@@ -610,6 +625,7 @@ impl Load {
         Report {
             entries,
             tally,
+            losses: self.losses,
             functions: self.functions,
             evicted: self.evictions_known.then_some(self.evicted),
             elapsed: self.started.elapsed(),
@@ -744,25 +760,43 @@ fn estimated_memory(survey: &Survey) -> u64 {
     }
 }
 
-/// Types of `surveys` that the destination refuses, with the reason: what can be said before the first write.
+/// Selected keys of one type that do not go as they are.
+#[derive(Debug, Clone)]
+pub struct NotRaw {
+    /// The type, as it stands in the file.
+    pub form: Form,
+    /// How many keys.
+    pub keys: u64,
+    /// Why the destination does not take it.
+    pub reason: String,
+    /// The older form that they will be written in, as long as it does not lose any meaning of theirs. `None`: they will be
+    /// refused.
+    pub as_form: Option<Form>,
+}
+
+/// Types of `surveys` that the destination does not take: what can be said before the first write.
 #[must_use]
-pub fn refusals(
-    surveys: &[Survey],
-    terms: &Terms,
-) -> Vec<(ValueType, crate::snapshot::Dialect, u64, String)> {
-    let mut list: Vec<(ValueType, crate::snapshot::Dialect, u64, String)> = Vec::new();
-    for (dialect, value_type, count) in surveys.iter().flat_map(Survey::types) {
+pub fn not_raw(surveys: &[Survey], terms: &Terms) -> Vec<NotRaw> {
+    let mut list: Vec<NotRaw> = Vec::new();
+    for (dialect, value_type, keys) in surveys.iter().flat_map(Survey::types) {
         if value_type == ValueType::MODULE_2 {
             continue;
         }
-        if let Some(crate::replay::TypeTerms::Refuse(reason)) = terms.get(value_type, dialect) {
-            match list
-                .iter_mut()
-                .find(|(t, d, ..)| (*t, *d) == (value_type, dialect))
-            {
-                Some((_, _, sum, _)) => *sum = sum.saturating_add(count),
-                None => list.push((value_type, dialect, count, reason.to_string())),
-            }
+        let form = Form {
+            value_type,
+            dialect,
+        };
+        let Some(crate::replay::TypeTerms::Refuse(reason)) = terms.get(value_type, dialect) else {
+            continue;
+        };
+        match list.iter_mut().find(|found| found.form == form) {
+            Some(found) => found.keys = found.keys.saturating_add(keys),
+            None => list.push(NotRaw {
+                form,
+                keys,
+                reason: reason.to_string(),
+                as_form: terms.other_forms(form).next(),
+            }),
         }
     }
     list

@@ -1,5 +1,6 @@
 //! One pass over an input: the feeder reads entries and hands them to connections, each of which has a thread of its own.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::resp::{Connection, Pipeline};
 use crate::select::Selection;
 use crate::snapshot::{Entry, Lent, Record, Snapshot};
 use crate::survey::Survey;
+use crate::value::commands::LossCounts;
 use crate::verbs::{Position, Ticker, Watch};
 
 /// Entries that may be sent before the journal is written again. After a crash so many are looked up at the most.
@@ -50,6 +52,7 @@ impl Load {
             });
         let far = Far::default();
         let evictions = eviction::Watch::default();
+        let losses = Mutex::new(LossCounts::default());
         let done = AtomicBool::new(false);
         let base = self.positions(input).start;
         let name = self.input_name(input);
@@ -69,6 +72,7 @@ impl Load {
             walk: self.walk.is_some(),
             spool_dir: self.options.spool_dir.as_path(),
             abilities: self.abilities.as_ref(),
+            losses: &losses,
         };
         let (mut entries, mut repetitions) = (0, None);
         std::thread::scope(|scope| {
@@ -152,6 +156,9 @@ impl Load {
             && let Err(error) = recount(&shared, repetitions, selection)
         {
             stop.set(error);
+        }
+        if let Ok(lost) = losses.lock() {
+            self.losses.merge(&lost);
         }
         self.evictions_known &=
             !evictions.blind.load(Ordering::Relaxed) || self.evicted_before.is_none();

@@ -14,7 +14,7 @@ use crate::duplicates::{KeySet, Repetitions};
 use crate::error::Result;
 use crate::fingerprint::{Record as Pair, Sorted, Sorter};
 use crate::outcome::{Outcome, Road, Tally};
-use crate::replay::{Decision, decide};
+use crate::replay::{Decision, Ladder, Step};
 use crate::select::Selection;
 use crate::snapshot::{Entry, Lent, Record, Snapshot};
 
@@ -45,11 +45,12 @@ pub(super) fn reclassify(
     tally: &mut Tally,
     spool_dir: &Path,
 ) -> Result<()> {
-    let counted_as = match shared.on_conflict {
-        OnConflict::Fail | OnConflict::Abort => Outcome::Conflict,
-        OnConflict::Skip => Outcome::Existing,
-        OnConflict::Replace => Outcome::Restored(Road::Raw),
-    };
+    let mut ladder = Ladder::new(Some(spool_dir));
+    let mut decided =
+        |entry: &Entry<'_>| match ladder.decide(entry, shared.terms, shared.policies, Step::RAW) {
+            Decision::Send(restore) => Some(restore.road()),
+            Decision::Skip(..) => None,
+        };
     // All entries of keys that stand more than once, in file order, each with the first of its key.
     let mut concerned = Sorter::new(spool_dir, IN_MEMORY);
     for again in repetitions.iter() {
@@ -64,12 +65,7 @@ pub(super) fn reclassify(
     let mut sent = Sorter::new(spool_dir, IN_MEMORY);
     let mut scratch = Vec::new();
     each(snapshot, &concerned.finish()?, |entry, first| {
-        let goes = selection.admits(entry, &mut scratch)?
-            && matches!(
-                decide(entry, shared.terms, shared.policies),
-                Decision::Send(_)
-            );
-        if goes {
+        if selection.admits(entry, &mut scratch)? && decided(entry).is_some() {
             sent.push(Pair {
                 order: first,
                 payload: entry.offset,
@@ -90,6 +86,11 @@ pub(super) fn reclassify(
         before = Some(pair.order);
     }
     each(snapshot, &duplicates.finish()?, |entry, first| {
+        let counted_as = match shared.on_conflict {
+            OnConflict::Fail | OnConflict::Abort => Outcome::Conflict,
+            OnConflict::Skip => Outcome::Existing,
+            OnConflict::Replace => Outcome::Restored(decided(entry).unwrap_or(Road::Raw)),
+        };
         // A run that ended early may not have come so far.
         if tally.get(counted_as) == 0 {
             return Ok(());

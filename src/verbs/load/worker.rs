@@ -5,6 +5,7 @@
 //! finished: the next pass sends it.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,12 +16,13 @@ use super::{KeyEvent, OnConflict, Watcher, doubtful};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::journal::{Miss, Ranges, Recorder};
 use crate::meaning::Abilities;
-use crate::outcome::{Outcome, Road, Tally};
-use crate::replay::{self, Decision, Policies, Terms};
+use crate::outcome::{Outcome, Tally};
+use crate::replay::{Decision, Ladder, Policies, Step, Terms};
 use crate::resp::{Answer, End, Pipeline, Sink};
-use crate::snapshot::{Dialect, Entry, Snapshot, ValueType};
+use crate::snapshot::{Entry, EntryPlace, Snapshot, ValueType};
 use crate::target::{Asked, Reaction, Situation, react};
 use crate::value::Decoder;
+use crate::value::commands::{Loss, LossCounts, Losses};
 use crate::wire::{Cursor, Str};
 
 /// What all connections of a pass share.
@@ -44,6 +46,8 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) spool_dir: &'run Path,
     /// What may be asked about doubtful entries, where there are any.
     pub(super) abilities: Option<&'run Abilities>,
+    /// What restored keys lost.
+    pub(super) losses: &'run Mutex<LossCounts>,
 }
 
 /// Entries for a connection.
@@ -56,30 +60,38 @@ pub(super) struct Batch<'data> {
 /// What is remembered of a command under way: enough to name its key again, not more.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
-    ordinal: u64,
-    offset: u64,
+    place: EntryPlace,
     /// Where the type byte stands; the key's string is behind it.
     type_offset: u64,
     /// `i64::MAX` where it never expires.
     expire_at_ms: i64,
-    db: u64,
     /// Bytes of its value in the file.
     bytes: u64,
-    dialect: Dialect,
+    /// In which form it went.
+    step: Step,
+    /// What does not arrive with it.
+    losses: Losses,
 }
 
 impl Ticket {
     pub(super) fn of(entry: &Entry<'_>) -> Self {
         Self {
-            ordinal: entry.ordinal,
-            offset: entry.offset,
+            place: entry.place(),
             type_offset: entry.type_offset,
             expire_at_ms: entry.expire_at_ms.unwrap_or(i64::MAX),
-            db: entry.db,
             bytes: entry.value.len() as u64,
-            dialect: entry.dialect,
+            step: Step::RAW,
+            losses: Losses::default(),
         }
     }
+}
+
+/// A key whose payload was refused: it goes once more, by the next step.
+#[derive(Debug)]
+struct Again {
+    ticket: Ticket,
+    /// The server's words.
+    words: String,
 }
 
 /// Failures in words that are not known, in a row, after which it is no longer about single keys.
@@ -103,8 +115,7 @@ pub(super) struct Worker<'s, 'data> {
     shared: &'s Shared<'s, 'data>,
     pipeline: Pipeline<Ticket>,
     replies: Replies<'s, 'data>,
-    key: Vec<u8>,
-    walker: Option<Decoder>,
+    sender: Sender,
 }
 
 impl<'s, 'data> Worker<'s, 'data> {
@@ -115,6 +126,7 @@ impl<'s, 'data> Worker<'s, 'data> {
             prove: pipeline.proves_places(),
             strange: 0,
             broken: false,
+            again: Vec::new(),
             now_ms: i64::MAX,
             answered: 0,
             answered_offset: 0,
@@ -123,8 +135,11 @@ impl<'s, 'data> Worker<'s, 'data> {
             shared,
             pipeline,
             replies,
-            key: Vec::new(),
-            walker: shared.walk.then(|| Decoder::new(Some(shared.spool_dir))),
+            sender: Sender {
+                key: Vec::new(),
+                walker: shared.walk.then(|| Decoder::new(Some(shared.spool_dir))),
+                ladder: Ladder::new(Some(shared.spool_dir)),
+            },
         }
     }
 
@@ -134,8 +149,7 @@ impl<'s, 'data> Worker<'s, 'data> {
             shared,
             pipeline,
             replies,
-            key,
-            walker,
+            sender,
         } = self;
         if shared.stop.is_set() {
             // Not finished: that is all there is to say of them.
@@ -150,7 +164,9 @@ impl<'s, 'data> Worker<'s, 'data> {
                 .iter()
                 .try_for_each(|entry| match shared.stop.is_set() {
                     true => Ok(()),
-                    false => send(entry, pipeline, replies, key, walker.as_mut()),
+                    false => sender
+                        .send(entry, Step::RAW, "", pipeline, replies)
+                        .and_then(|()| sender.send_again(pipeline, replies)),
                 })
         });
         if let Err(error) = sent {
@@ -164,9 +180,9 @@ impl<'s, 'data> Worker<'s, 'data> {
             shared,
             mut pipeline,
             mut replies,
-            ..
+            mut sender,
         } = self;
-        if let Err(error) = pipeline.drain(&mut replies) {
+        if let Err(error) = sender.finish(&mut pipeline, &mut replies) {
             failed(shared, &pipeline, error);
         }
         replies.tell_answered();
@@ -183,7 +199,7 @@ impl<'s, 'data> Worker<'s, 'data> {
         let mut unknown = Ranges::default();
         for (ticket, sent) in pipeline.unanswered() {
             if sent {
-                let position = shared.base.saturating_add(ticket.ordinal);
+                let position = shared.base.saturating_add(ticket.place.ordinal);
                 unknown.insert(position..position.saturating_add(1));
             }
         }
@@ -203,54 +219,111 @@ pub(super) fn failed(shared: &Shared<'_, '_>, pipeline: &Pipeline<Ticket>, error
     }
 }
 
-fn send<'data>(
-    entry: &Entry<'data>,
-    pipeline: &mut Pipeline<Ticket>,
-    replies: &mut Replies<'_, 'data>,
-    key: &mut Vec<u8>,
-    walker: Option<&mut Decoder>,
-) -> Result<()> {
-    let shared = replies.shared;
-    let ticket = Ticket::of(entry);
-    let restore = match replay::decide(entry, shared.terms, shared.policies) {
-        Decision::Send(restore) => restore,
-        Decision::Skip(outcome, reason) => {
-            replies.decided(&ticket, outcome, &reason);
-            return Ok(());
-        }
-    };
-    let ticket = Ticket {
-        expire_at_ms: restore.expire_at_ms.unwrap_or(i64::MAX),
-        ..ticket
-    };
-    if let Some(Err(error)) = walker.map(|walker| walker.validate(entry)) {
-        replies.decided(
-            &ticket,
-            Outcome::Refused,
-            &format!("its value cannot be walked: {error}"),
-        );
-        return Ok(());
-    }
-    let key = match entry.key.bytes(key) {
-        Ok(key) => key,
-        Err(error) => {
+/// What a connection sends with.
+struct Sender {
+    key: Vec<u8>,
+    walker: Option<Decoder>,
+    ladder: Ladder,
+}
+
+impl Sender {
+    /// Sends an entry in the form of step `from`, or of one behind it. `words` are the server's, where it refused the form
+    /// before.
+    fn send<'data>(
+        &mut self,
+        entry: &Entry<'data>,
+        from: Step,
+        words: &str,
+        pipeline: &mut Pipeline<Ticket>,
+        replies: &mut Replies<'_, 'data>,
+    ) -> Result<()> {
+        let shared = replies.shared;
+        let ticket = Ticket::of(entry);
+        let decided = self
+            .ladder
+            .decide(entry, shared.terms, shared.policies, from);
+        let restore = match decided {
+            Decision::Send(restore) => restore,
+            Decision::Skip(outcome, reason) if words.is_empty() => {
+                replies.decided(&ticket, outcome, &reason);
+                return Ok(());
+            }
+            Decision::Skip(_, reason) => {
+                let semicolon = if reason.is_empty() { "" } else { "; " };
+                let words = format!("{words}{semicolon}{reason}");
+                replies.decided(&ticket, Outcome::Failed, &words);
+                return Ok(());
+            }
+        };
+        let ticket = Ticket {
+            expire_at_ms: restore.expire_at_ms.unwrap_or(i64::MAX),
+            step: restore.step,
+            losses: restore.losses,
+            ..ticket
+        };
+        let walked = self.walker.as_mut().map(|walker| walker.validate(entry));
+        if let Some(Err(error)) = walked {
             replies.decided(
                 &ticket,
                 Outcome::Refused,
-                &format!("its name cannot be read: {error}"),
+                &format!("its value cannot be walked: {error}"),
             );
             return Ok(());
         }
-    };
-    pipeline.select(restore.db, replies)?;
-    if let Some(most) = restore.small_len(key) {
-        return pipeline.push_packed(ticket, most, |out| restore.pack_small(key, out), replies);
+        let key = match entry.key.bytes(&mut self.key) {
+            Ok(key) => key,
+            Err(error) => {
+                replies.decided(
+                    &ticket,
+                    Outcome::Refused,
+                    &format!("its name cannot be read: {error}"),
+                );
+                return Ok(());
+            }
+        };
+        pipeline.select(restore.db, replies)?;
+        if let Some(most) = restore.small_len(key) {
+            return pipeline.push_packed(ticket, most, |out| restore.pack_small(key, out), replies);
+        }
+        // Asking the clock costs as much as packing a small key.
+        let now_ms = if restore.asks_time() { now_ms() } else { 0 };
+        restore.with_args("RESTORE", key, now_ms, |args| {
+            pipeline.push(ticket, args, replies)
+        })
     }
-    // Asking the clock costs as much as packing a small key.
-    let now_ms = if restore.asks_time() { now_ms() } else { 0 };
-    restore.with_args("RESTORE", key, now_ms, |args| {
-        pipeline.push(ticket, args, replies)
-    })
+
+    /// Sends what was refused by the next step of the ladder. Its bytes are read from the input again.
+    #[inline]
+    fn send_again(
+        &mut self,
+        pipeline: &mut Pipeline<Ticket>,
+        replies: &mut Replies<'_, '_>,
+    ) -> Result<()> {
+        while let Some(Again { ticket, words }) = replies.again.pop() {
+            match replies.shared.snapshot.entry_at(&ticket.place) {
+                Ok(entry) => self.send(&entry, ticket.step.next(), &words, pipeline, replies)?,
+                Err(error) => {
+                    replies.decided(&ticket, Outcome::Failed, &format!("{words}; {error}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all replies, and sends again what these refuse. What is left of it when the pass stops is not finished.
+    fn finish(
+        &mut self,
+        pipeline: &mut Pipeline<Ticket>,
+        replies: &mut Replies<'_, '_>,
+    ) -> Result<()> {
+        loop {
+            pipeline.drain(replies)?;
+            if replies.again.is_empty() || replies.shared.stop.is_set() {
+                return Ok(());
+            }
+            self.send_again(pipeline, replies)?;
+        }
+    }
 }
 
 /// Milliseconds of Unix time: for what depends on the moment of sending, not for the run's instant.
@@ -268,6 +341,7 @@ struct Group {
     /// The range that grows: entries mostly end in order.
     run: std::ops::Range<u64>,
     outcomes: Tally,
+    losses: LossCounts,
     listed: Vec<Listed>,
 }
 
@@ -332,6 +406,8 @@ pub(super) struct Replies<'s, 'data> {
     strange: u32,
     /// A reply came that no RESTORE is answered by: which reply belongs to which key is not known any more.
     broken: bool,
+    /// Keys whose payloads were refused since the last one was sent.
+    again: Vec<Again>,
     /// When the replies that are being taken had come.
     now_ms: i64,
     /// How many were taken that the others do not know of yet, and the offset of the last one's entry.
@@ -350,7 +426,7 @@ impl Sink<Ticket> for Replies<'_, '_> {
 
     fn answered(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
         self.answered = self.answered.saturating_add(1);
-        self.answered_offset = ticket.offset;
+        self.answered_offset = ticket.place.offset;
         if self.broken {
             let position = self.position(&ticket);
             self.shared
@@ -361,14 +437,7 @@ impl Sink<Ticket> for Replies<'_, '_> {
         if answer == Answer::Ok {
             self.strange = 0;
             let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= self.now_ms;
-            let outcome = if expired {
-                Outcome::ExpiredOnArrival
-            } else {
-                Outcome::Restored(Road::Raw)
-            };
-            let position = self.position(&ticket);
-            self.pending.answered.add(position, outcome);
-            self.kept_back();
+            self.stored(&ticket, expired);
             return Ok(());
         }
         self.refused(ticket, answer)
@@ -394,7 +463,34 @@ impl<'data> Replies<'_, 'data> {
     }
 
     fn position(&self, ticket: &Ticket) -> u64 {
-        self.shared.base.saturating_add(ticket.ordinal)
+        self.shared.base.saturating_add(ticket.place.ordinal)
+    }
+
+    /// The destination said OK.
+    #[inline]
+    fn stored(&mut self, ticket: &Ticket, expired: bool) {
+        let outcome = match expired {
+            true => Outcome::ExpiredOnArrival,
+            false => Outcome::Restored(ticket.step.road()),
+        };
+        let position = self.position(ticket);
+        self.pending.answered.add(position, outcome);
+        if !ticket.losses.is_empty() {
+            self.without(ticket, outcome);
+        }
+        self.kept_back();
+    }
+
+    /// Counts what did not arrive with a key, and lists the key where it was more than bookkeeping.
+    #[cold]
+    fn without(&mut self, ticket: &Ticket, outcome: Outcome) {
+        self.pending.answered.losses.add(ticket.losses);
+        if ticket.losses.any_meaning() {
+            let lost = ticket.losses.iter().filter(|loss| loss.is_meaning());
+            let names: Vec<&str> = lost.map(Loss::name).collect();
+            let listed = self.named(ticket, outcome, &format!("without {}", names.join(", ")));
+            self.pending.answered.listed.push(listed);
+        }
     }
 
     /// Where no mark will come, what is pending is told after a while.
@@ -429,6 +525,11 @@ impl<'data> Replies<'_, 'data> {
             .filter(|listed| listed.outcome.is_finding())
             .map(|listed| self.miss(listed))
             .collect();
+        if group.losses != LossCounts::default()
+            && let Ok(mut losses) = shared.losses.lock()
+        {
+            losses.merge(&group.losses);
+        }
         let told = shared
             .recorder
             .finished(&group.positions, &group.outcomes, &misses);
@@ -438,9 +539,9 @@ impl<'data> Replies<'_, 'data> {
         for listed in &group.listed {
             shared.watcher.key(&KeyEvent {
                 input: shared.input,
-                ordinal: listed.ticket.ordinal,
-                offset: listed.ticket.offset,
-                db: listed.ticket.db,
+                ordinal: listed.ticket.place.ordinal,
+                offset: listed.ticket.place.offset,
+                db: listed.ticket.place.db,
                 key: listed.key.get(..4096).unwrap_or(&listed.key),
                 outcome: listed.outcome,
                 reason: &listed.reason,
@@ -451,11 +552,14 @@ impl<'data> Replies<'_, 'data> {
     fn miss(&self, listed: &Listed) -> Miss {
         Miss {
             input: self.shared.input_name.to_owned(),
-            db: listed.ticket.db,
+            db: listed.ticket.place.db,
             key: listed.key.clone(),
-            value_type: listed.value_type.name(listed.ticket.dialect).into_owned(),
+            value_type: listed
+                .value_type
+                .name(listed.ticket.place.dialect)
+                .into_owned(),
             bytes: listed.ticket.bytes,
-            offset: listed.ticket.offset,
+            offset: listed.ticket.place.offset,
             outcome: listed.outcome.name(),
             reason: listed.reason.clone(),
         }
@@ -470,15 +574,17 @@ impl<'data> Replies<'_, 'data> {
         };
         match react(&reply, Asked::Restore, Situation::default()) {
             Reaction::Done => {
-                let position = self.position(&ticket);
-                self.pending
-                    .answered
-                    .add(position, Outcome::Restored(Road::Raw));
-                self.kept_back();
+                self.stored(&ticket, false);
                 Ok(())
             }
             Reaction::KeyExists => self.exists(&ticket),
-            Reaction::KeyFails | Reaction::NextRoad(_) | Reaction::OlderForm => {
+            Reaction::NextRoad(_) => {
+                // Its answer is still to come.
+                self.answered = self.answered.saturating_sub(1);
+                self.again.push(Again { ticket, words });
+                Ok(())
+            }
+            Reaction::KeyFails | Reaction::OlderForm => {
                 self.ended(&ticket, Outcome::Failed, &words);
                 Ok(())
             }
@@ -561,7 +667,7 @@ impl<'data> Replies<'_, 'data> {
     pub(super) fn decided(&mut self, ticket: &Ticket, outcome: Outcome, reason: &str) {
         let position = self.position(ticket);
         let listed = self.listed(ticket, outcome, reason);
-        self.shared.far.settle(1, ticket.offset);
+        self.shared.far.settle(1, ticket.place.offset);
         let group = &mut self.pending.decided;
         group.add(position, outcome);
         group.listed.extend(listed);
@@ -575,6 +681,10 @@ impl<'data> Replies<'_, 'data> {
         if !(outcome.is_finding() || outcome == Outcome::Empty) {
             return None;
         }
+        Some(self.named(ticket, outcome, reason))
+    }
+
+    fn named(&self, ticket: &Ticket, outcome: Outcome, reason: &str) -> Listed {
         let start = usize::try_from(ticket.type_offset).unwrap_or(usize::MAX);
         let bytes = self.shared.snapshot.data().get(start..).unwrap_or_default();
         let mut cursor = Cursor::new(bytes, ticket.type_offset);
@@ -582,13 +692,13 @@ impl<'data> Replies<'_, 'data> {
         let key = Str::read(&mut cursor)
             .map(|key| key.preview(LONGEST_NAME))
             .unwrap_or_default();
-        Some(Listed {
+        Listed {
             ticket: *ticket,
             value_type: ValueType(value_type),
             key,
             outcome,
             reason: reason.to_owned(),
-        })
+        }
     }
 }
 

@@ -145,6 +145,7 @@ fn judge_export(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Opti
             now_ms: NOW * 1000,
             ..Policies::default()
         },
+        spool_dir: None,
     };
     let mut out = Counted(0);
     let mut left_out = 0;

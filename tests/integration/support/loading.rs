@@ -47,6 +47,10 @@ impl Loaded {
     }
 
     pub(crate) fn restored(&self) -> u64 {
+        self.restored_raw() + self.count(Outcome::Restored(Road::Reencoded))
+    }
+
+    pub(crate) fn restored_raw(&self) -> u64 {
         self.count(Outcome::Restored(Road::Raw))
     }
 
