@@ -10,6 +10,7 @@ use rdbridge::error::Escaped;
 use rdbridge::input::{Input, Inputs};
 use rdbridge::json::push_string;
 use rdbridge::meaning::Verdict;
+use rdbridge::meaning::digest::Digests;
 use rdbridge::replay::{DbMap, Policies};
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
@@ -138,6 +139,7 @@ fn options(args: &CompareArgs, run: &Run) -> Options {
         touch: args.touch,
         connections: args.connections.into(),
         extra: args.extra,
+        digests: run.json,
         spool_dir: plan::spool_dir(&args.input.how),
     }
 }
@@ -495,6 +497,11 @@ fn show_json(
     let sample = report.at_most.map(|at_most| {
         json!({"percent": args.sample, "compared": report.tally.compared(), "confidence": 0.95, "differ_at_most": at_most})
     });
+    let shown = |digests: Option<Digests>| {
+        digests.map(|digests| {
+            json!({"keys": digests.keys, "values": digests.values.to_string(), "expiries": digests.expiries.to_string()})
+        })
+    };
     let object = json!({
         "inputs": names,
         "now": run.now.rfc3339(),
@@ -505,6 +512,8 @@ fn show_json(
         "bookkeeping": report.books.bookkeeping,
         "extra": report.extra,
         "read_again": report.read_again,
+        "digests": shown(report.digests.and_then(|digests| digests.file())),
+        "destination_digests": shown(report.digests.and_then(|digests| digests.held())),
         "sample": sample,
         "ttl_tolerance_ms": args.ttl_tolerance,
         "names_not_found": missing,

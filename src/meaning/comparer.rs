@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::alone::is_path_hash;
 use super::dump::Decoders;
-use super::replies::{cardinality, expiry_command, is_local, unreadable, unreadable_name};
+use super::replies::{
+    cardinality, expiry_command, framed_expiry_command, is_local, unreadable, unreadable_name,
+};
 use super::typed::{self, Gathered};
 use super::walk::Walk;
 use super::{Abilities, Verdict, Wanted, alike, now_ms};
@@ -374,13 +376,11 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
         let talk = &mut self.talk;
         match plan {
             Plan::Text => {
-                let len = Str::read(&mut Cursor::new(entry.value, entry.value_offset))?.len();
-                talk.begin(4);
-                talk.arg(b"GETRANGE")?;
-                talk.arg(key)?;
-                talk.arg(b"0")?;
-                // One byte more than there should be.
-                talk.arg_number(len)?;
+                return talk.twice(
+                    b"*2\r\n$3\r\nGET\r\n",
+                    framed_expiry_command(self.abilities),
+                    key,
+                );
             }
             Plan::Typed => {
                 let Some(mut walk) = Walk::of(decoders.theirs.decode(entry)?) else {
@@ -397,7 +397,13 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
                 talk.command(&[b"TYPE", key])?;
                 talk.command(&[cardinality(entry), key])?;
             }
-            Plan::Dump | Plan::Alone => talk.command(&[b"DUMP", key])?,
+            Plan::Dump | Plan::Alone => {
+                return talk.twice(
+                    b"*2\r\n$4\r\nDUMP\r\n",
+                    framed_expiry_command(self.abilities),
+                    key,
+                );
+            }
         }
         talk.command(&[expiry_command(self.abilities), key])
     }

@@ -7,7 +7,7 @@
 //! compared as numbers to the last bit, except that −0 is 0.
 //!
 //! # How
-//! Strings by `GETRANGE` of the length that the file has; other values of up to [`SMALL`] bytes by `DUMP`, whose bytes are
+//! Strings by `GET`, long ones by ranges; other values of up to [`SMALL`] bytes by `DUMP`, whose bytes are
 //! the file's own in most cases, and are decoded otherwise. Larger values, those that look different, and all where `DUMP`
 //! is closed to us, are read by type: equal cardinality, and batches of `SMISMEMBER`, `HMGET`, `ZMSCORE` (their singular
 //! forms where the server is older) for the elements that the file has; lists and streams by ranges. Where everything that
@@ -15,6 +15,8 @@
 //!
 //! Many keys are asked for in one round trip. What is under way is bounded by the bytes of the replies that the *file* lets
 //! us expect; what really comes, of any size, is taken in flat memory.
+//!
+//! [`digest`] makes one number of what many keys mean.
 //!
 //! # Use
 //! [`Abilities::ask`] once, [`no_touch`] on each connection, then [`Comparer::push`] for many entries or [`compare_one`] for
@@ -34,6 +36,7 @@ mod alike;
 mod alone;
 mod bytes;
 mod comparer;
+pub mod digest;
 mod dump;
 mod found;
 mod replies;

@@ -246,6 +246,7 @@ fn finds_what_was_planted(name: &'static str, file: &str, dir: &Dir) {
     }
     let list = dir.path().join(format!("{name}.ndjson"));
     let list = list.to_str().expect("a path in UTF-8");
+    let mut digests = BTreeSet::new();
     for url in &ways {
         let same = compare(file, url, &["--extra", "--json", "--differences", list]);
         let json = same.ends_with(0).json();
@@ -258,6 +259,11 @@ fn finds_what_was_planted(name: &'static str, file: &str, dir: &Dir) {
             "{name} {url}: {json}"
         );
         assert_eq!(told(list), BTreeMap::new());
+        // The file's, whatever the server and the way.
+        assert_eq!(json["digests"], json["destination_digests"], "{json}");
+        assert_eq!(json["digests"]["keys"], json["entries"], "{json}");
+        digests.insert(json["digests"].to_string());
+        assert_eq!(digests.len(), 1, "{digests:?}");
         assert_eq!(json["adds_up"], true);
     }
     let mut expected = plant(&server);
@@ -280,6 +286,8 @@ fn finds_what_was_planted(name: &'static str, file: &str, dir: &Dir) {
         let json = ran.ends_with(1).json();
         assert_eq!(json["adds_up"], true, "{json}");
         assert_eq!(json["extra"], 1, "{json}");
+        assert!(digests.contains(&json["digests"].to_string()), "{json}");
+        assert!(json["destination_digests"].is_null(), "{json}");
         let found = told(list);
         for (key, what) in &expected {
             let whats = found.get(key);

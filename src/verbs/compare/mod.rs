@@ -23,6 +23,7 @@ pub use outcome::{Outcome, Tally};
 pub use sample::most_that_differ;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::meaning::digest::Digests;
 use crate::meaning::{Abilities, Bookkeeping, Differences, Expiry, Verdict, Wanted, no_touch};
 use crate::outcome::Outcome as Arrival;
 use crate::replay::{ExpiredPolicy, Policies, arrival};
@@ -54,6 +55,8 @@ pub struct Options {
     pub connections: usize,
     /// Look for keys that only the destination has.
     pub extra: bool,
+    /// Make digests of what is compared (not of a sample).
+    pub digests: bool,
     /// Where the names of many keys, and what is too large to be held, are spooled.
     pub spool_dir: PathBuf,
 }
@@ -69,6 +72,7 @@ impl Default for Options {
             touch: false,
             connections: 1,
             extra: false,
+            digests: false,
             spool_dir: PathBuf::from("/tmp"),
         }
     }
@@ -137,6 +141,54 @@ impl Books {
     }
 }
 
+/// Digests of what was compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Digested {
+    file: Digests,
+    held: Digests,
+    /// A value of the file could not be read.
+    unknown: bool,
+    /// The destination holds something else under a name, which is not read whole.
+    others: bool,
+}
+
+impl Digested {
+    /// Of the file: the keys that should be at the destination, less those that expired meanwhile.
+    #[must_use]
+    pub fn file(&self) -> Option<Digests> {
+        (!self.unknown).then_some(self.file)
+    }
+
+    /// Of what the destination holds of them (their expiries within the tolerance): the same where all is the same, less what
+    /// is missing. `None` where it holds something else under one of their names.
+    #[must_use]
+    pub fn held(&self) -> Option<Digests> {
+        (!self.unknown && !self.others).then_some(self.held)
+    }
+
+    fn add_key(&mut self, outcome: Outcome, digests: &Digests) {
+        match outcome {
+            Outcome::ExpiredMeanwhile => {}
+            Outcome::Same | Outcome::SameBut => {
+                self.file.add(digests);
+                self.held.add(digests);
+            }
+            Outcome::Gone | Outcome::PerhapsEvicted => self.file.add(digests),
+            _ => {
+                self.file.add(digests);
+                self.others = true;
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.file.add(&other.file);
+        self.held.add(&other.held);
+        self.unknown |= other.unknown;
+        self.others |= other.others;
+    }
+}
+
 /// Reads a whole dump, checksum included.
 ///
 /// # Errors
@@ -177,6 +229,7 @@ pub struct Compare {
     dbs: BTreeSet<u64>,
     tally: Tally,
     books: Books,
+    digested: Digested,
     entries: u64,
     read_again: u64,
     extra: Option<u64>,
@@ -193,6 +246,8 @@ pub struct Report {
     pub tally: Tally,
     /// What differs, in how many keys.
     pub books: Books,
+    /// Digests, where they were asked for and the run came to its end.
+    pub digests: Option<Digested>,
     /// Keys that were looked at once more, over all rounds.
     pub read_again: u64,
     /// Keys that only the destination has, where they were looked for.
@@ -284,6 +339,7 @@ impl Compare {
             dbs,
             tally: Tally::default(),
             books: Books::default(),
+            digested: Digested::default(),
             entries: 0,
             read_again: 0,
             extra: None,
@@ -402,6 +458,7 @@ impl Compare {
             watcher,
             stop: &stop,
             evicts: evicts(&self.facts),
+            digests: self.options.digests && self.sample.is_none(),
             again,
         };
         let (mut counted, mut entries) = (Counted::default(), 0);
@@ -444,6 +501,7 @@ impl Compare {
                     Ok(by_worker) => {
                         counted.tally.merge(&by_worker.tally);
                         counted.books.merge(&by_worker.books);
+                        counted.digested.merge(&by_worker.digested);
                     }
                     Err(_) => stop.set(Error::new(
                         ErrorKind::Destination,
@@ -454,6 +512,7 @@ impl Compare {
         });
         self.tally.merge(&counted.tally);
         self.books.merge(&counted.books);
+        self.digested.merge(&counted.digested);
         self.stopped = stop.take();
         entries
     }
@@ -501,6 +560,8 @@ impl Compare {
             entries: self.entries,
             tally: self.tally,
             books: self.books,
+            digests: (self.options.digests && self.sample.is_none() && self.stopped.is_none())
+                .then_some(self.digested),
             read_again: self.read_again,
             extra: self.extra,
             at_most,

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use super::{Books, KeyEvent, Outcome, Tally, Watcher};
+use super::{Books, Digested, KeyEvent, Outcome, Tally, Watcher};
 use crate::error::{Error, ErrorKind, Result};
+use crate::meaning::digest::Digester;
 use crate::meaning::{Abilities, Bench, Comparer, Expiry, Verdict, Wanted, no_touch};
 use crate::resp::Connector;
 
@@ -22,6 +23,8 @@ pub(super) struct Shared<'run> {
     pub(super) stop: &'run Stop,
     /// Which keys without an expiry, and with one, the destination may have evicted.
     pub(super) evicts: [bool; 2],
+    /// Make digests of what is compared.
+    pub(super) digests: bool,
     /// Entries that are to be read again in another round, where there is one.
     pub(super) again: Option<&'run Mutex<Vec<u64>>>,
 }
@@ -61,6 +64,7 @@ const FAILURES: u32 = 4;
 pub(super) struct Counted {
     pub(super) tally: Tally,
     pub(super) books: Books,
+    pub(super) digested: Digested,
 }
 
 /// Runs one connection until the channel closes or the run stops. All entries that came through the channel are counted,
@@ -69,6 +73,7 @@ pub(super) fn run<'data>(shared: &Shared<'_>, batches: &Receiver<Vec<Wanted<'dat
     let mut counted = Counted::default();
     let mut waiting: VecDeque<Wanted<'data>> = VecDeque::new();
     let mut bench = Bench::new(shared.spool_dir);
+    let mut digester = shared.digests.then(|| Digester::new(shared.spool_dir));
     let (mut open, mut failures) = (true, 0u32);
     while !shared.stop.is_set() && (open || !waiting.is_empty()) {
         let before = counted.tally.total();
@@ -79,6 +84,7 @@ pub(super) fn run<'data>(shared: &Shared<'_>, batches: &Receiver<Vec<Wanted<'dat
             &mut waiting,
             &mut open,
             &mut counted,
+            digester.as_mut(),
         );
         let Err(error) = result else { break };
         failures = if counted.tally.total() > before {
@@ -111,13 +117,13 @@ fn talk<'data>(
     waiting: &mut VecDeque<Wanted<'data>>,
     open: &mut bool,
     counted: &mut Counted,
+    mut digester: Option<&mut Digester>,
 ) -> Result<()> {
     let mut connection = shared.connector.connect()?;
     no_touch(&mut connection)?;
     let mut comparer = Comparer::new(&mut connection, shared.abilities, bench)?;
     let mut sink = |wanted: Wanted<'data>, (), verdict: Verdict| {
-        judge(shared, &wanted, &verdict, counted);
-        Ok(())
+        judge(shared, &wanted, &verdict, counted, digester.as_deref_mut())
     };
     let mut work = || -> Result<()> {
         loop {
@@ -128,10 +134,11 @@ fn talk<'data>(
                 return Ok(());
             }
             match batches.try_recv() {
-                Ok(batch) => waiting.extend(batch),
+                // Nothing is left of the one before.
+                Ok(batch) => *waiting = batch.into(),
                 // Nobody waits for more with questions under way.
                 Err(TryRecvError::Empty) => match batches.recv_timeout(Duration::from_millis(5)) {
-                    Ok(batch) => waiting.extend(batch),
+                    Ok(batch) => *waiting = batch.into(),
                     Err(std::sync::mpsc::RecvTimeoutError::Timeout) => comparer.drain(&mut sink)?,
                     Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => *open = false,
                 },
@@ -155,7 +162,13 @@ fn talk<'data>(
 }
 
 /// Counts a verdict, and tells the watcher where a person would want to know the key.
-fn judge(shared: &Shared<'_>, wanted: &Wanted<'_>, verdict: &Verdict, counted: &mut Counted) {
+fn judge(
+    shared: &Shared<'_>,
+    wanted: &Wanted<'_>,
+    verdict: &Verdict,
+    counted: &mut Counted,
+    digester: Option<&mut Digester>,
+) -> Result<()> {
     let outcome = match verdict {
         Verdict::Same => Outcome::Same,
         Verdict::SameBut(_) => Outcome::SameBut,
@@ -183,9 +196,16 @@ fn judge(shared: &Shared<'_>, wanted: &Wanted<'_>, verdict: &Verdict, counted: &
         && again.len() < AGAIN
     {
         again.push(entry.ordinal);
-        return;
+        return Ok(());
     }
     counted.tally.add(outcome, 1);
+    if let Some(digester) = digester {
+        match digester.of(wanted) {
+            Ok(digests) => counted.digested.add_key(outcome, &digests),
+            Err(error) if error.kind() == ErrorKind::Corrupt => counted.digested.unknown = true,
+            Err(error) => return Err(error),
+        }
+    }
     match verdict {
         Verdict::SameBut(parts) => counted.books.bookkeeping(*parts),
         Verdict::Different(found) => counted.books.differences(found),
@@ -203,4 +223,5 @@ fn judge(shared: &Shared<'_>, wanted: &Wanted<'_>, verdict: &Verdict, counted: &
             verdict,
         });
     }
+    Ok(())
 }
