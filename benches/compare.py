@@ -141,7 +141,7 @@ def load_rows(runs, dump, path):
         finally:
             server.stop()
 
-    ours = lambda: into([OURS, "load", "--quiet", path, "--to", "redis://127.0.0.1:{port}"])
+    ours = lambda: into([OURS, "load", "--restart", "--quiet", path, "--to", "redis://127.0.0.1:{port}"])
     pipe = lambda: into([REDIS / "redis-cli", "-p", "{port}", "--pipe"], stdin=text)
     mine, theirs = alternate(runs, ours, pipe)
     if len({m.keys for m in mine + theirs}) != 1:
@@ -160,7 +160,7 @@ def compare_rows(runs, dump, path):
         server = Server("--proto-max-bulk-len", "2gb", "--client-query-buffer-limit", "3gb")
         try:
             to = ["--quiet", path, "--to", f"redis://127.0.0.1:{server.port}"]
-            pair = run([OURS, "load", *to]), run([OURS, "compare", *to])
+            pair = run([OURS, "load", "--restart", *to]), run([OURS, "compare", *to])
         finally:
             server.stop()
         if n > 0:
@@ -178,6 +178,9 @@ def main():
     parser.add_argument("--only", default="info,check,export,load,compare,memory")
     parser.add_argument("--write-readme", action="store_true")
     options = parser.parse_args()
+    # Every load keeps its journal, as it does by default, and none goes on from another.
+    journals = tempfile.TemporaryDirectory(prefix="rdbridge-bench-")
+    os.environ["RDBRIDGE_JOURNAL_DIR"] = journals.name
     only, dumps = options.only.split(","), options.dumps.split(",")
     rdb = options.rivals / "bin/rdb"
     c_parser = os.environ.get("RDB_CLI")
@@ -213,7 +216,7 @@ def main():
             path = options.bench / f"{name}.rdb"
             server = Server("--proto-max-bulk-len", "2gb", "--client-query-buffer-limit", "3gb")
             for work in (["info", path], ["check", "--quiet", path], ["export", "--format", "ndjson", "--quiet", path],
-                         ["load", "--quiet", path, "--to", f"redis://127.0.0.1:{server.port}"],
+                         ["load", "--restart", "--quiet", path, "--to", f"redis://127.0.0.1:{server.port}"],
                          ["compare", "--quiet", path, "--to", f"redis://127.0.0.1:{server.port}"]):
                 got = run([OURS, *work])
                 ROWS.append((work[0], name, "", f"{got.wall:.3f} s", "", "", "≤ 32 MiB + 4 a connection", f"{got.cpu:.2f} s",

@@ -2,8 +2,9 @@
 # tests/demo.sh [FILE [URL [LOAD-OPTION...]]]   build rdbridge and show it at work.
 #
 # Loads FILE (default: testdata/sample.rdb) into a scratch Redis on a free loopback port, shows `info`, the load and a few
-# of the keys as the server now returns them, and stops the server again. With a URL it loads into that and starts nothing;
-# further arguments go to `rdbridge load`, as `--on-conflict skip` for a second run into the same place.
+# of the keys as the server now returns them, and stops the server again. With a URL it loads into that and starts nothing:
+# keys that are there already are left alone, so that it can be run again. Further arguments go to `rdbridge load` instead of
+# that. The load's journal is kept in a temporary directory, and goes away with it.
 #
 # Works on a bare Debian or Ubuntu with Rust. What is missing (a C compiler for the build, a Redis) it gets and says so:
 # by apt, with sudo if it is not run by root, or, for the Redis, unpacked in ~/.cache/rdbridge/servers by tests/servers.sh.
@@ -48,6 +49,8 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
+dir=$(mktemp -d)
+export RDBRIDGE_JOURNAL_DIR=$dir/journals # not beside the file
 find_server() { # sets server
   server=$(command -v redis-server || true)
   if [[ $name = redis-7.0 && -n $server ]] && "$server" --version | grep -qE 'v=([789]|[1-9][0-9]+)\.'; then return; fi
@@ -66,9 +69,11 @@ ping_port() { # does something on this loopback port answer PING with PONG?
   exec 3>&- 3<&-
   [[ $line = +PONG* ]]
 }
-if [[ -z $url ]]; then
+options=("${@:3}")
+if [[ -n $url ]]; then
+  [[ $# -gt 2 ]] || options=(--on-conflict skip)
+else
   find_server
-  dir=$(mktemp -d)
   for _ in 1 2 3 4 5; do
     port=$((20000 + RANDOM % 12000))
     "$server" --port $port --bind 127.0.0.1 --save '' --dir "$dir" --daemonize no >"$dir/log" 2>&1 & pid=$!
@@ -89,9 +94,9 @@ shown=$(sed -E 's#//[^@/]*@#//***@#' <<<"$url")
 # ---- the demonstration
 step "rdbridge info $file"
 "$rdbridge" info "$file"
-step "rdbridge load $file --to $shown ${*:3}"
+step "rdbridge load $file --to $shown ${options[*]}"
 rc=0
-"$rdbridge" load "$file" --to "$url" "${@:3}" || rc=$?
+"$rdbridge" load "$file" --to "$url" "${options[@]}" || rc=$?
 [[ $rc -le 1 ]] || { echo "demo: the load ended with exit code $rc" >&2; exit $rc; }
 
 # ---- what the server says now

@@ -7,6 +7,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::command::journal_dir;
+
 /// How often the process is looked at.
 const EVERY: Duration = Duration::from_millis(5);
 
@@ -47,6 +49,7 @@ pub(super) fn run<A: AsRef<OsStr>>(
         .args(args)
         .env_remove("RDBRIDGE_PASSWORD")
         .env_remove("REDISCLI_AUTH")
+        .env("RDBRIDGE_JOURNAL_DIR", journal_dir())
         .stdin(stdin)
         .stdout(Stdio::null())
         .stderr(said.reopen().expect("the temporary file"))
