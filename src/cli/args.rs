@@ -550,7 +550,8 @@ pub(crate) struct SelectArgs {
     /// No keys of these cluster slots
     #[arg(long, value_name = "A-B,…")]
     exclude_slot: Vec<Numbers>,
-    /// Only keys in this list: one escaped name a line, as `keys` prints them; - reads standard input
+    /// Only keys in this list: one escaped name a line, as `keys` prints them, or a ledger of --failures; - reads standard
+    /// input
     #[arg(long, value_name = "FILE")]
     pub(crate) keys_from: Option<PathBuf>,
     /// The list has raw names, each ended by a zero byte

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rdbridge::journal::{Counted, InputId, JournalFile, Ledger, Phase, Progress, Record};
 use rdbridge::outcome::Outcome;
 use rdbridge::resp::Connector;
+use rdbridge::select::Names;
 use rdbridge::verbs::load::Journal;
 use rdbridge::{Error, ErrorKind, Result};
 
@@ -117,6 +118,7 @@ impl Opened {
         connector: &Connector,
         inputs: Vec<InputId>,
         entries: Vec<u64>,
+        names: Option<&Names>,
     ) -> Result<Journal> {
         let fresh = Record {
             phase: Phase::Running,
@@ -130,7 +132,7 @@ impl Opened {
             keys_before: None,
             inputs,
             entries,
-            options: options(args),
+            options: options(args, names),
             instant_ms: run.now.0,
             functions: Counted::default(),
             ledger: None,
@@ -203,7 +205,7 @@ impl Opened {
 }
 
 /// What changes the result: another value is another load.
-fn options(args: &LoadArgs) -> BTreeMap<String, String> {
+fn options(args: &LoadArgs, names: Option<&Names>) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     let mut put = |name: &str, value: String| options.insert(name.to_owned(), value);
     put(
@@ -228,11 +230,25 @@ fn options(args: &LoadArgs) -> BTreeMap<String, String> {
                 .join(" "),
         );
     }
+    let allowed = args.loss.allowed();
+    if !allowed.is_empty() {
+        let names: Vec<_> = allowed.iter().map(|loss| loss.to_string()).collect();
+        put("--allow-loss", names.join(" "));
+    }
     if args.policy.skip_damaged {
         put("--skip-damaged", "given".to_owned());
     }
     for (name, value) in args.select.typed() {
         put(name, value);
+    }
+    if let Some(names) = names {
+        // Where the list lies does not matter, what is in it does.
+        let null = if args.select.null { " (--null)" } else { "" };
+        let (count, digest) = (plural(names.len(), "name"), names.digest());
+        put(
+            "--keys-from",
+            format!("{count} with CRC {digest:016x}{null}"),
+        );
     }
     options
 }

@@ -92,7 +92,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         surveys.push(survey);
     }
     let entries = surveys.iter().map(|survey| survey.entries).collect();
-    let journal = journal.journal(args, run, &connector, ids, entries)?;
+    let journal = journal.journal(args, run, &connector, ids, entries, selection.names())?;
     refuse_overlaps(args, run, &mut inputs, &surveys, &options, &mut selection)?;
 
     let libraries: usize = surveys.iter().map(|survey| survey.functions.len()).sum();

@@ -112,9 +112,10 @@ const MISSING_SHOWN: usize = 100;
 /// Lists names that were asked for and that no input has.
 fn say_missing(missing: &rdbridge::select::Missing) {
     for name in missing.names().take(MISSING_SHOWN) {
+        let db = name.db.map(|db| format!(" in db {db}")).unwrap_or_default();
         say(&format!(
-            "not in the dump: {}",
-            rdbridge::error::Escaped(&name)
+            "not in the dump: {}{db}",
+            rdbridge::error::Escaped(&name.key)
         ));
     }
     if let more @ 1.. = missing.len().saturating_sub(MISSING_SHOWN as u64) {

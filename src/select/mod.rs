@@ -7,6 +7,7 @@
 //! A key whose compressed name lies is admitted as long as no condition asks for its name.
 
 mod glob;
+mod ledger_line;
 mod names;
 mod numbers;
 mod slot;
@@ -18,7 +19,7 @@ use std::str::FromStr;
 use regex::bytes::Regex;
 
 pub use glob::Glob;
-pub use names::{Missing, Names};
+pub use names::{Asked, Missing, Names};
 pub use numbers::Numbers;
 pub use slot::{SLOTS, hashed_part, slot_of};
 pub use ttl::{Moment, TtlFilter};
@@ -237,6 +238,12 @@ impl Selection {
         self.judge(entry, scratch)
     }
 
+    /// The list of names, where one was given.
+    #[must_use]
+    pub fn names(&self) -> Option<&Names> {
+        self.criteria.names.as_ref()
+    }
+
     /// Ends a run that asked for a list of names: those that no entry had. `None` where no list was given.
     ///
     /// # Errors
@@ -262,11 +269,11 @@ impl Selection {
                 while let Some(piece) = pieces.next_piece().map_err(with_key)? {
                     spool.append(piece)?;
                 }
-                self.admits_name(&spool.finish()?)
+                self.admits_name(entry.db, &spool.finish()?)
             }
             key => {
                 let name = key.bytes(scratch).map_err(with_key)?;
-                self.admits_name(name)
+                self.admits_name(entry.db, name)
             }
         }
     }
@@ -309,11 +316,11 @@ impl Selection {
             && !asked.exclude_types.iter().any(|t| t.is(entry))
     }
 
-    fn admits_name(&mut self, name: &[u8]) -> Result<bool> {
+    fn admits_name(&mut self, db: u64, name: &[u8]) -> Result<bool> {
         let asked = &mut self.criteria;
         // First, so that a name that was asked for counts as met whatever else is asked of it.
         if let Some(names) = &mut asked.names
-            && !names.meet(name)?
+            && !names.meet(db, name)?
         {
             return Ok(false);
         }
@@ -560,7 +567,11 @@ mod tests {
         assert!(!admits(&mut selection, &entry(Str::Raw(b"b"), 0, b"")));
         assert!(!admits(&mut selection, &entry(Str::Raw(b"d"), 0, b"")));
         let missing = selection.missing().unwrap().unwrap();
-        assert_eq!(missing.names().collect::<Vec<_>>(), [b"c".to_vec()]);
+        let never = Asked {
+            db: None,
+            key: b"c".to_vec(),
+        };
+        assert_eq!(missing.names().collect::<Vec<_>>(), [never]);
     }
 
     #[test]

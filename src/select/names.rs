@@ -1,17 +1,45 @@
 //! A list of names: the keys that somebody asks for, each of which ends in an outcome.
+//!
+//! A plain name is asked for in every database; a line of a ledger in the one that it tells.
 
 use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
 
+use super::ledger_line;
 use crate::error::{Error, ErrorKind, Escaped, Result, unescape};
 use crate::fingerprint::{FingerprintKey, Fingerprints, Members, Sorted};
+use crate::wire::crc64;
 
 /// Names, and which of them were met. The list itself stays where it is (mapped, or in memory); 16 bytes a name are spooled
 /// where there are more than a million.
 pub struct Names {
     text: Text,
     members: Members,
+    /// Names are in the list that tell their database, and such that do not.
+    with_db: bool,
+    without_db: bool,
+}
+
+/// A name that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// In which database; `None` for every one.
+    pub db: Option<u64>,
+    /// The name.
+    pub key: Vec<u8>,
+}
+
+impl Asked {
+    /// Apart from those in other databases: a fingerprint's domain.
+    fn domain(&self) -> u64 {
+        domain(self.db)
+    }
+}
+
+/// Names of the highest database share the domain of those without: they are told apart where they are compared.
+fn domain(db: Option<u64>) -> u64 {
+    db.map_or(0, |db| db.wrapping_add(1))
 }
 
 /// The list as it was given.
@@ -30,7 +58,9 @@ impl fmt::Debug for Names {
 
 impl Names {
     /// Reads a list: one name a line, escaped as [`Escaped`] writes it, with or without quotes; empty lines count for
-    /// nothing. With `null`: raw names, each ended by a zero byte, as `find -print0` does. Spools lie in `spool_dir`.
+    /// nothing. A line may also be a JSON object with `db` and `key`, as the ledger of a load and `keys --format ndjson` have
+    /// them: it asks for the key in that database alone. With `null`: raw names, each ended by a zero byte, as
+    /// `find -print0` does. Spools lie in `spool_dir`.
     ///
     /// # Errors
     /// `Usage` with the line's number where it is no escaped name; `Limit` and `Io` of the spool.
@@ -45,6 +75,7 @@ impl Names {
         };
         let key = FingerprintKey::random();
         let mut set = Fingerprints::new(spool_dir, &key);
+        let (mut with_db, mut without_db) = (false, false);
         for (line, (offset, raw)) in (1u64..).zip(text.lines()) {
             if raw.is_empty() && !null {
                 continue;
@@ -57,12 +88,19 @@ impl Names {
                         Escaped(raw.get(..64).unwrap_or(raw))
                     ),
                 )
-                .with_hint("write it as `rdbridge keys` prints it; a backslash is written \\\\"));
+                .with_hint("write it as `rdbridge keys` prints it (a backslash is written \\\\), or as a line of a ledger"));
             };
-            set.add(0, &name, offset)?;
+            with_db |= name.db.is_some();
+            without_db |= name.db.is_none();
+            set.add(name.domain(), &name.key, offset)?;
         }
         let members = Members::build(set.finish()?, &key, spool_dir)?;
-        Ok(Self { text, members })
+        Ok(Self {
+            text,
+            members,
+            with_db,
+            without_db,
+        })
     }
 
     /// How many names there are, repetitions included.
@@ -77,16 +115,31 @@ impl Names {
         self.members.is_empty()
     }
 
-    /// Whether `key` is in the list; it counts as met then.
+    /// CRC-64 of the list's text: by which it is known again.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        crc64::checksum(&self.text.bytes)
+    }
+
+    /// Whether `key` of `db` is in the list; it counts as met then.
     ///
     /// # Errors
     /// `Limit` and `Io` of a spool.
-    pub fn meet(&mut self, key: &[u8]) -> Result<bool> {
+    pub fn meet(&mut self, db: u64, key: &[u8]) -> Result<bool> {
         let text = &self.text;
-        let found = self.members.find(0, key, |offset| {
-            Ok(text.name_at(offset).as_deref() == Some(key))
-        })?;
-        Ok(found.is_some())
+        let mut found = false;
+        for (asked, there) in [(None, self.without_db), (Some(db), self.with_db)] {
+            // No short cut behind the first hit: a name that stands in both forms is met in both.
+            if there {
+                let hit = self.members.find(domain(asked), key, |offset| {
+                    Ok(text
+                        .name_at(offset)
+                        .is_some_and(|name| name.db == asked && name.key == key))
+                })?;
+                found |= hit.is_some();
+            }
+        }
+        Ok(found)
     }
 
     /// Ends asking: the names that were never met.
@@ -129,7 +182,7 @@ impl Missing {
     }
 
     /// The names.
-    pub fn names(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+    pub fn names(&self) -> impl Iterator<Item = Asked> + '_ {
         self.never
             .iter()
             .filter_map(|record| self.text.name_at(record.order))
@@ -162,15 +215,23 @@ impl Text {
         }
     }
 
-    fn name(&self, line: &[u8]) -> Option<Vec<u8>> {
+    fn name(&self, line: &[u8]) -> Option<Asked> {
         if self.end == 0 {
-            Some(line.to_vec())
-        } else {
-            unescape(line)
+            return Some(Asked {
+                db: None,
+                key: line.to_vec(),
+            });
         }
+        if let Some((db, key)) = ledger_line::parse(line) {
+            return Some(Asked { db: Some(db), key });
+        }
+        Some(Asked {
+            db: None,
+            key: unescape(line)?,
+        })
     }
 
-    fn name_at(&self, offset: u64) -> Option<Vec<u8>> {
+    fn name_at(&self, offset: u64) -> Option<Asked> {
         let rest = self.bytes.get(usize::try_from(offset).ok()?..)?;
         let len = rest
             .iter()
@@ -186,6 +247,11 @@ mod tests {
 
     fn names(text: &[u8], null: bool) -> Result<Names> {
         Names::read(text.to_vec(), null, &std::env::temp_dir())
+    }
+
+    fn asked(db: Option<u64>, key: &[u8]) -> Asked {
+        let key = key.to_vec();
+        Asked { db, key }
     }
 
     #[test]
@@ -204,21 +270,58 @@ mod tests {
             (b"\"plain\"", false),
             (b"other", false),
         ] {
-            assert_eq!(list.meet(key).unwrap(), there, "{}", key.escape_ascii());
+            assert_eq!(list.meet(0, key).unwrap(), there, "{}", key.escape_ascii());
         }
         let missing = list.missing().unwrap();
-        assert_eq!(missing.names().collect::<Vec<_>>(), [b"never".to_vec()]);
+        assert_eq!(missing.names().collect::<Vec<_>>(), [asked(None, b"never")]);
+    }
+
+    #[test]
+    fn a_ledger_asks_for_keys_in_their_databases() {
+        let lines = concat!(
+            r#"{"db":3,"key":"a","type":"hash","bytes":7,"input":"d.rdb","offset":9,"outcome":"conflict","reason":"there"}"#,
+            "\n",
+            r#"{"db":18446744073709551615,"key":{"base64":"/wA="}}"#,
+            "\r\n\n{\"db\":4,\"key\":\"never\"}\nplain\n{tag}:x\n"
+        );
+        let mut list = names(lines.as_bytes(), false).unwrap();
+        assert_eq!(list.len(), 5);
+        for (db, key, there) in [
+            (3, &b"a"[..], true),
+            (0, b"a", false),
+            (u64::MAX, b"\xff\0", true),
+            (0, b"\xff\0", false),
+            (3, b"never", false),
+            (7, b"plain", true),
+            (8, b"{tag}:x", true),
+        ] {
+            assert_eq!(
+                list.meet(db, key).unwrap(),
+                there,
+                "{db} {}",
+                key.escape_ascii()
+            );
+        }
+        let missing = list.missing().unwrap();
+        assert_eq!(
+            missing.names().collect::<Vec<_>>(),
+            [asked(Some(4), b"never")]
+        );
+        // With zero bytes between them names are raw: an object is one, too.
+        let mut list = names(b"{\"db\":3,\"key\":\"a\"}\0", true).unwrap();
+        assert!(list.meet(0, b"{\"db\":3,\"key\":\"a\"}").unwrap());
+        assert!(!list.meet(3, b"a").unwrap());
     }
 
     #[test]
     fn with_null_names_are_raw() {
         let mut list = names(b"a\\n\0\0b\nc\0", true).unwrap();
         assert_eq!(list.len(), 3);
-        assert!(list.meet(b"a\\n").unwrap() && list.meet(b"").unwrap());
+        assert!(list.meet(0, b"a\\n").unwrap() && list.meet(9, b"").unwrap());
         let missing = list.missing().unwrap();
         assert_eq!(
             (missing.len(), missing.names().next().unwrap()),
-            (1, b"b\nc".to_vec())
+            (1, asked(None, b"b\nc"))
         );
     }
 

@@ -593,6 +593,17 @@ fn a_journal_that_is_not_that_of_this_load_is_refused_with_what_differs() {
         selected.stderr.contains("--match was not given"),
         "{selected:?}"
     );
+    // Of a list of names what is in it counts.
+    let names = dir.file("names", "k1\n");
+    let listed = Command::new(&file, &server.url(), &["--keys-from", &names]);
+    listed.run(&[]).ends_with(1);
+    dir.file("names", "k2\n");
+    let other_list = listed.run(&[]);
+    assert_eq!(other_list.code, 2, "{other_list:?}");
+    assert!(
+        other_list.stderr.contains("--keys-from was 1 name with"),
+        "{other_list:?}"
+    );
 
     std::fs::write(&journal, &whole[..whole.len() / 2]).expect("written");
     let cut = command.run(&[]);
@@ -687,4 +698,43 @@ fn keys_that_did_not_arrive_stand_in_the_ledger_once() {
         assert_eq!(keys.len() as u64, KEYS / 10, "{case}");
         assert!(keys.values().all(|count| *count == 1), "{case}: {keys:?}");
     }
+}
+
+/// A ledger names the database of each key, too: `--keys-from` asks for the key there, and not for its namesake elsewhere.
+#[test]
+fn a_ledger_is_taken_back_key_by_key() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let dump = Dump::redis(7)
+        .select_db(0)
+        .string_key("same", "in 0")
+        .key(0, b"\xff\n", b"\x01v")
+        .select_db(3)
+        .string_key("same", "in 3")
+        .string_key("other", "in 3");
+    let file = dir.file("dump.rdb", dump.finish(Crc::Right));
+    let ledger = dir.path().join("failures.ndjson");
+    let ledger = ledger.to_str().expect("text");
+    let before: [&[&[u8]]; 3] = [
+        &[b"SET", b"\xff\n", b"there"],
+        &[b"SELECT", b"3"],
+        &[b"SET", b"same", b"there"],
+    ];
+    let before = before.map(|words| words.iter().map(|word| word.to_vec()).collect());
+    Client::connect(server.port()).ask(&before);
+    let first = Command::new(&file, &server.url(), &["--failures", ledger]);
+    let told = first.run(&[]).ends_with(1).json();
+    assert_eq!(told["outcomes"]["conflict"], 2, "{told}");
+    server.run("FLUSHALL");
+    let again = Command::new(&file, &server.url(), &["--keys-from", ledger]);
+    let told = again.run(&[]).ends_with(0).json();
+    assert_eq!(told["outcomes"]["not_selected"], 2, "{told}");
+    assert_eq!(
+        server.info("db0").as_deref(),
+        Some("keys=1,expires=0,avg_ttl=0")
+    );
+    assert_eq!(
+        server.info("db3").as_deref(),
+        Some("keys=1,expires=0,avg_ttl=0")
+    );
 }
