@@ -28,6 +28,8 @@ pub enum Outcome {
     ExpiredOnArrival,
     /// The destination had the key, and the policy leaves it alone without a word.
     Existing,
+    /// The destination had the key with an equal value, and the policy asked for that. Nothing was touched.
+    AlreadyThere,
     /// The destination had the key, and the policy calls that a conflict. Nothing was touched.
     Conflict,
     /// The same key stands earlier in the input.
@@ -38,6 +40,8 @@ pub enum Outcome {
     Refused,
     /// The destination refused it, in words that are listed.
     Failed,
+    /// The destination said OK, and what was read back afterwards is not what was sent.
+    ReadBackDifferent,
     /// It was sent and no reply came back: it may be there or not.
     Uncertain,
     /// The run ended before its turn came.
@@ -46,18 +50,20 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in the order in which tables list them.
-    pub const ALL: [Outcome; 13] = [
+    pub const ALL: [Outcome; 15] = [
         Outcome::Restored(Road::Raw),
         Outcome::Restored(Road::Reencoded),
         Outcome::NotSelected,
         Outcome::Expired,
         Outcome::ExpiredOnArrival,
         Outcome::Existing,
+        Outcome::AlreadyThere,
         Outcome::Conflict,
         Outcome::Duplicate,
         Outcome::Empty,
         Outcome::Refused,
         Outcome::Failed,
+        Outcome::ReadBackDifferent,
         Outcome::Uncertain,
         Outcome::NotReached,
     ];
@@ -72,11 +78,13 @@ impl Outcome {
             Outcome::Expired => "expired, dropped",
             Outcome::ExpiredOnArrival => "expired while under way",
             Outcome::Existing => "existing, left alone",
+            Outcome::AlreadyThere => "already there, equal",
             Outcome::Conflict => "conflict, left alone",
             Outcome::Duplicate => "duplicate in the input",
             Outcome::Empty => "empty collection",
             Outcome::Refused => "refused",
             Outcome::Failed => "failed",
+            Outcome::ReadBackDifferent => "read back different",
             Outcome::Uncertain => "uncertain",
             Outcome::NotReached => "not reached",
         }
@@ -92,11 +100,13 @@ impl Outcome {
             Outcome::Expired => "expired",
             Outcome::ExpiredOnArrival => "expired_on_arrival",
             Outcome::Existing => "existing",
+            Outcome::AlreadyThere => "already_there",
             Outcome::Conflict => "conflict",
             Outcome::Duplicate => "duplicate",
             Outcome::Empty => "empty",
             Outcome::Refused => "refused",
             Outcome::Failed => "failed",
+            Outcome::ReadBackDifferent => "read_back_different",
             Outcome::Uncertain => "uncertain",
             Outcome::NotReached => "not_reached",
         }
@@ -119,6 +129,7 @@ impl Outcome {
                 | Outcome::Duplicate
                 | Outcome::Refused
                 | Outcome::Failed
+                | Outcome::ReadBackDifferent
                 | Outcome::Uncertain
                 | Outcome::NotReached
         )
@@ -230,7 +241,7 @@ mod tests {
         for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(tally.get(outcome), i as u64 + 1);
         }
-        assert_eq!(tally.total(), 91);
+        assert_eq!(tally.total(), 120);
         tally.reclassify(Outcome::Conflict, Outcome::Duplicate);
         assert_eq!(
             (
@@ -238,7 +249,7 @@ mod tests {
                 tally.get(Outcome::Duplicate),
                 tally.total()
             ),
-            (6, 9, 91)
+            (7, 10, 120)
         );
     }
 
@@ -261,6 +272,7 @@ mod tests {
             Outcome::Restored(Road::Raw),
             Outcome::Expired,
             Outcome::Existing,
+            Outcome::AlreadyThere,
             Outcome::NotSelected,
         ] {
             tally.add(outcome);

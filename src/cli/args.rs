@@ -327,10 +327,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyArgs {
-    /// Keys that exist: leave them alone and list each (fail), leave them alone (skip), overwrite (replace), stop at the
-    /// first (abort)
+    /// Keys that exist: leave them alone and list each (fail), leave them alone (skip), compare: an equal value is there
+    /// already, a different one is listed (same), overwrite (replace), stop at the first (abort)
     #[arg(long, value_enum, default_value_t)]
     pub(crate) on_conflict: Conflict,
+    /// Read each key back soon after it was written, and compare it with what was sent
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Refuse a destination that holds any key
     #[arg(long)]
     pub(crate) require_empty: bool,
@@ -427,6 +430,7 @@ pub(crate) enum Conflict {
     #[default]
     Fail,
     Skip,
+    Same,
     Replace,
     Abort,
 }
@@ -436,6 +440,7 @@ impl From<Conflict> for OnConflict {
         match typed {
             Conflict::Fail => OnConflict::Fail,
             Conflict::Skip => OnConflict::Skip,
+            Conflict::Same => OnConflict::Same,
             Conflict::Replace => OnConflict::Replace,
             Conflict::Abort => OnConflict::Abort,
         }

@@ -278,21 +278,7 @@ impl Teller {
 /// What came out, in words.
 fn words(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Different(found) => {
-            let mut parts: Vec<String> = found
-                .listed
-                .iter()
-                .take(3)
-                .map(|one| match one.at {
-                    rdbridge::meaning::Spot::Key => format!("{}: {}", one.what.name(), one.how),
-                    _ => format!("{} of {}: {}", one.what.name(), one.at, one.how),
-                })
-                .collect();
-            if found.more || found.listed.len() > 3 {
-                parts.push("and more".to_owned());
-            }
-            format!(": {}", parts.join("; "))
-        }
+        Verdict::Different(found) => format!(": {found}"),
         Verdict::NotComparable(why) => format!(": {why}"),
         _ => String::new(),
     }

@@ -233,6 +233,7 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
             allow_loss: args.loss.allowed(),
         },
         on_conflict: policy.on_conflict.into(),
+        verify: policy.verify,
         functions: policy.functions.unwrap_or_default().into(),
         require_empty: policy.require_empty,
         allow_eviction: policy.allow_eviction,
@@ -606,6 +607,18 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
         };
         writeln!(out, "{} arrived without {loss}{what}", plural(keys, "key"))?;
     }
+    if let Some(verified) = &report.verified {
+        let not = match verified.not_comparable {
+            0 => String::new(),
+            not => format!(", {} could not be compared", Grouped(not)),
+        };
+        writeln!(
+            out,
+            "read back: {} equal to the input, {} different{not}",
+            plural(verified.same, "key"),
+            Grouped(report.tally.get(Outcome::ReadBackDifferent)),
+        )?;
+    }
     let functions = &report.functions;
     if functions.found > 0 {
         writeln!(
@@ -677,6 +690,7 @@ fn show_json(
         "entries": report.entries,
         "outcomes": report.tally,
         "losses": report.losses,
+        "verified": report.verified,
         "functions": report.functions,
         "evicted": report.evicted,
         "names_not_found": missing,

@@ -157,3 +157,20 @@ impl Differences {
         self.listed.is_empty()
     }
 }
+
+/// The first three, in one line.
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, one) in self.listed.iter().take(3).enumerate() {
+            let between = if n > 0 { "; " } else { "" };
+            match one.at {
+                Spot::Key => write!(f, "{between}{}: {}", one.what.name(), one.how)?,
+                _ => write!(f, "{between}{} of {}: {}", one.what.name(), one.at, one.how)?,
+            }
+        }
+        match self.more || self.listed.len() > 3 {
+            true => f.write_str("; and more"),
+            false => Ok(()),
+        }
+    }
+}

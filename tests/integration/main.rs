@@ -80,6 +80,9 @@ mod load_stop;
 // What is sent, byte for byte.
 mod payloads;
 
+// What is read while a load runs.
+mod read_back;
+
 // A load that breaks off goes on.
 mod resume;
 

@@ -167,12 +167,13 @@ fn load(url: &str, data: &[u8], options: Options) -> Report {
 }
 
 /// Bytes of commands and of replies of a load that nothing disturbs, by the policy that has the fewest.
-fn traffic(server: &Server, data: &[u8]) -> (u64, u64) {
+fn traffic(server: &Server, data: &[u8], verify: bool) -> (u64, u64) {
     let measure = |on_conflict| {
         prepare(server);
         let proxy = Proxy::start(server.port(), On::Data, Fault::None);
         let options = Options {
             on_conflict,
+            verify,
             ..options()
         };
         load(&proxy.url(), data, options);
@@ -229,7 +230,7 @@ impl Histogram {
 fn a_connection_that_ends_anywhere_is_made_again_and_nothing_is_lost_or_doubled() {
     let server = Server::start("redis-7.0");
     let data = dump();
-    let (commands, replies) = traffic(&server, &data);
+    let (commands, replies) = traffic(&server, &data, false);
     let places = if is_long() { 120 } else { 14 };
     let mut histogram = Histogram::new();
     let policies = [OnConflict::Fail, OnConflict::Skip, OnConflict::Replace];
@@ -275,6 +276,45 @@ fn a_connection_that_ends_anywhere_is_made_again_and_nothing_is_lost_or_doubled(
         }
     }
     histogram.is_fair("connections cut");
+}
+
+#[test]
+fn a_connection_that_ends_while_values_are_read_back_is_made_again() {
+    let server = Server::start("redis-7.0");
+    let data = dump();
+    let (commands, replies) = traffic(&server, &data, true);
+    let places = if is_long() { 60 } else { 6 };
+    for n in 0..places {
+        let mut random = Random::new(5, "reads", n);
+        let mut place = |of: u64| {
+            let step = of * 9 / 10 / places;
+            of / 20 + n * step + random.number() % step
+        };
+        let fault = match n % 2 {
+            0 => Fault::CutCommands(place(commands)),
+            _ => Fault::CutReplies(place(replies)),
+        };
+        let on_conflict = [OnConflict::Same, OnConflict::Replace, OnConflict::Same][n as usize % 3];
+        let case = format!("{fault:?} {on_conflict:?}");
+        prepare(&server);
+        let proxy = Proxy::sequence(server.port(), On::Data, vec![fault]);
+        let report = load(
+            &proxy.url(),
+            &data,
+            Options {
+                on_conflict,
+                verify: true,
+                retry_for: Duration::from_secs(20),
+                ..options()
+            },
+        );
+        assert!(proxy.fired() > 0, "{case}: did not happen");
+        holds(&server, on_conflict, &case);
+        counts(&report, on_conflict, &case);
+        let restored = report.tally.total() - report.tally.get(Outcome::Conflict);
+        let verified = report.verified.expect("wanted");
+        assert_eq!(verified.same, restored, "{case}: {report:?}");
+    }
 }
 
 /// The command, with a journal in a place of its own.
@@ -341,7 +381,7 @@ fn killed_anywhere_and_started_again_it_comes_to_the_same() {
     let server = Server::start("redis-7.0");
     let (dir, data) = (Dir::new(), dump());
     let file = dir.file("dump.rdb", &data);
-    let (commands, replies) = traffic(&server, &data);
+    let (commands, replies) = traffic(&server, &data, false);
     let places = if is_long() { 200 } else { 24 };
     let mut histogram = Histogram::new();
     let policies = [
@@ -439,7 +479,7 @@ fn a_server_that_is_killed_and_started_again_gets_what_it_lost() {
             setup.start()
         };
         let first = start(None);
-        let (_, replies) = traffic(&first, &data);
+        let (_, replies) = traffic(&first, &data, false);
         prepare(&first);
         let proxy = Proxy::sequence(
             first.port(),
@@ -643,7 +683,7 @@ fn two_loads_do_not_share_a_journal() {
     let dir = Dir::new();
     let data = dump();
     let file = dir.file("dump.rdb", &data);
-    let (commands, _) = traffic(&server, &data);
+    let (commands, _) = traffic(&server, &data, false);
     prepare(&server);
     let stalls = vec![Fault::StallCommands(commands / 2)];
     let proxy = Proxy::sequence(server.port(), On::Data, stalls);
@@ -668,7 +708,7 @@ fn keys_that_did_not_arrive_stand_in_the_ledger_once() {
     let dir = Dir::new();
     let data = dump();
     let file = dir.file("dump.rdb", &data);
-    let (commands, replies) = traffic(&server, &data);
+    let (commands, replies) = traffic(&server, &data, false);
     for fault in [
         Fault::StallCommands(commands / 2),
         Fault::Stall(replies / 3),

@@ -157,9 +157,9 @@ impl Load {
         }
     }
 
-    /// What may be asked about doubtful keys.
+    /// What may be asked about doubtful keys, and about those that are read back.
     pub(super) fn ask_abilities(&mut self, connection: &mut Connection) -> Result<()> {
-        if self.recorder.standing().1.is_empty() {
+        if self.recorder.standing().1.is_empty() && !self.options.reads_back() {
             return Ok(());
         }
         let sample = self.sample.clone().unwrap_or_default();

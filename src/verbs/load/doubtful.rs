@@ -61,6 +61,11 @@ pub(super) fn settle<'data>(
         let ticket = Ticket::of(&entry);
         match verdict {
             Verdict::Same | Verdict::SameBut(_) => {
+                if shared.verify
+                    && let Ok(mut verified) = shared.verified.lock()
+                {
+                    verified.same = verified.same.saturating_add(1);
+                }
                 replies.decided(&ticket, Outcome::Restored(road), "");
             }
             Verdict::Missing => to_send.push(entry),
@@ -68,7 +73,7 @@ pub(super) fn settle<'data>(
             Verdict::Different(_) => match shared.on_conflict {
                 OnConflict::Replace => to_send.push(entry),
                 OnConflict::Skip => replies.decided(&ticket, Outcome::Existing, ""),
-                OnConflict::Fail | OnConflict::Abort => {
+                OnConflict::Fail | OnConflict::Abort | OnConflict::Same => {
                     replies.decided(&ticket, Outcome::Conflict, "the destination has this key");
                 }
             },

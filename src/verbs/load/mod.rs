@@ -18,6 +18,7 @@ mod functions;
 mod look_up;
 mod overlap;
 mod pass;
+mod read_back;
 mod repeated;
 mod standing;
 mod stop;
@@ -64,6 +65,8 @@ pub enum OnConflict {
     Fail,
     /// Leave them alone; that is no finding.
     Skip,
+    /// Compare them: an equal value is there already, a different one is a conflict.
+    Same,
     /// Overwrite them.
     Replace,
     /// Stop at the first.
@@ -77,6 +80,8 @@ pub struct Options {
     pub policies: Policies,
     /// Keys that exist.
     pub on_conflict: OnConflict,
+    /// Read back what was stored, and compare.
+    pub verify: bool,
     /// Function libraries.
     pub functions: FunctionPolicy,
     /// Refuse a destination that holds any key.
@@ -109,11 +114,19 @@ pub struct Options {
     pub failover_lookback: Duration,
 }
 
+impl Options {
+    /// Whether values at the destination are read.
+    fn reads_back(&self) -> bool {
+        self.verify || self.on_conflict == OnConflict::Same
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             policies: Policies::default(),
             on_conflict: OnConflict::Fail,
+            verify: false,
             functions: FunctionPolicy::Load,
             require_empty: false,
             allow_eviction: false,
@@ -203,6 +216,7 @@ pub struct Load {
     walk: Option<&'static str>,
     recorder: Recorder,
     losses: LossCounts,
+    verified: Verified,
     /// Entries of each input.
     entries: Vec<u64>,
     /// Databases that are needed at the destination.
@@ -244,6 +258,15 @@ pub struct Journal {
     pub ledger: Option<Ledger>,
 }
 
+/// What was read back ([`Options::verify`]). What differs has an outcome of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Verified {
+    /// Keys that the destination holds as they were sent.
+    pub same: u64,
+    /// Keys that it said OK to and that cannot be compared.
+    pub not_comparable: u64,
+}
+
 /// What became of a load.
 #[derive(Debug)]
 pub struct Report {
@@ -253,6 +276,8 @@ pub struct Report {
     pub tally: Tally,
     /// What keys that this run restored lost on their way: bookkeeping, and meaning that was allowed to be lost.
     pub losses: LossCounts,
+    /// What this run read back, where that was wanted.
+    pub verified: Option<Verified>,
     /// Function libraries.
     pub functions: FunctionReport,
     /// Keys that the destination evicted during the load; `None` where it hides that.
@@ -286,6 +311,7 @@ impl Report {
         self.adds_up()
             && self.stopped.is_none()
             && !self.tally.has_findings()
+            && self.verified.unwrap_or_default().not_comparable == 0
             && self.functions.failed.is_empty()
             && self.functions.refused == 0
             && self.evicted.unwrap_or(0) == 0
@@ -384,6 +410,7 @@ impl Load {
             walk,
             recorder: Recorder::new(unrecorded(surveys), None, None),
             losses: LossCounts::default(),
+            verified: Verified::default(),
             entries: surveys.iter().map(|survey| survey.entries).collect(),
             dbs,
             sample: surveys
@@ -626,6 +653,7 @@ impl Load {
             entries,
             tally,
             losses: self.losses,
+            verified: self.options.verify.then_some(self.verified),
             functions: self.functions,
             evicted: self.evictions_known.then_some(self.evicted),
             elapsed: self.started.elapsed(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::functions;
 use super::stop::{Ended, Stop};
 use super::worker::{self, Batch, Shared, Worker};
-use super::{KeyEvent, Load, OnConflict, Watcher, eviction, repeated};
+use super::{KeyEvent, Load, OnConflict, Verified, Watcher, eviction, repeated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Ranges;
 use crate::outcome::{Outcome, Tally};
@@ -53,6 +53,7 @@ impl Load {
         let far = Far::default();
         let evictions = eviction::Watch::default();
         let losses = Mutex::new(LossCounts::default());
+        let verified = Mutex::new(Verified::default());
         let done = AtomicBool::new(false);
         let base = self.positions(input).start;
         let name = self.input_name(input);
@@ -73,6 +74,8 @@ impl Load {
             spool_dir: self.options.spool_dir.as_path(),
             abilities: self.abilities.as_ref(),
             losses: &losses,
+            verify: self.options.verify,
+            verified: &verified,
         };
         let (mut entries, mut repetitions) = (0, None);
         std::thread::scope(|scope| {
@@ -159,6 +162,13 @@ impl Load {
         }
         if let Ok(lost) = losses.lock() {
             self.losses.merge(&lost);
+        }
+        if let Ok(verified) = verified.lock() {
+            self.verified.same = self.verified.same.saturating_add(verified.same);
+            self.verified.not_comparable = self
+                .verified
+                .not_comparable
+                .saturating_add(verified.not_comparable);
         }
         self.evictions_known &=
             !evictions.blind.load(Ordering::Relaxed) || self.evicted_before.is_none();
@@ -249,6 +259,17 @@ impl Load {
                 .prove()
                 .map_err(|error| super::again::judge_asking(&connection, error))?;
             connections.push(connection);
+        }
+        if self.options.reads_back() {
+            for connection in &mut connections {
+                // Reading is not to count as access; where it does, that is no reason not to read.
+                crate::meaning::no_touch(connection)
+                    .map_err(|error| super::again::judge_asking(connection, error))?;
+            }
+            if let Some(connection) = connections.first_mut().filter(|_| self.abilities.is_none()) {
+                self.ask_abilities(connection)
+                    .map_err(|error| super::again::judge_asking(connection, error))?;
+            }
         }
         if let Some(connection) = connections.first_mut() {
             self.replay_functions(input, snapshot, survey, connection)

@@ -16,7 +16,7 @@ use crate::fingerprint::{Record as Pair, Sorted, Sorter};
 use crate::outcome::{Outcome, Road, Tally};
 use crate::replay::{Decision, Ladder, Step};
 use crate::select::Selection;
-use crate::snapshot::{Entry, Lent, Record, Snapshot};
+use crate::snapshot::{Entry, EntryPlace, Lent, Record, Snapshot};
 
 /// Pairs of offsets that are sorted in memory (1 MB each time); more of them go through a spool.
 const IN_MEMORY: usize = 1 << 16;
@@ -88,6 +88,8 @@ pub(super) fn reclassify(
     each(snapshot, &duplicates.finish()?, |entry, first| {
         let counted_as = match shared.on_conflict {
             OnConflict::Fail | OnConflict::Abort => Outcome::Conflict,
+            OnConflict::Same if is_equal(snapshot, entry, first) => Outcome::AlreadyThere,
+            OnConflict::Same => Outcome::Conflict,
             OnConflict::Skip => Outcome::Existing,
             OnConflict::Replace => Outcome::Restored(decided(entry).unwrap_or(Road::Raw)),
         };
@@ -107,6 +109,19 @@ pub(super) fn reclassify(
             reason: &format!("the same key stands at offset {first} of the input; one of the two values is at the destination"),
         });
         Ok(())
+    })
+}
+
+/// Whether the value is, byte for byte, that of the first entry of its key: what the destination was found to hold.
+fn is_equal(snapshot: &Snapshot<'_>, entry: &Entry<'_>, first: u64) -> bool {
+    let place = EntryPlace {
+        offset: first,
+        ..entry.place()
+    };
+    snapshot.entry_at(&place).is_ok_and(|first| {
+        first.value_type == entry.value_type
+            && first.value == entry.value
+            && first.expire_at_ms == entry.expire_at_ms
     })
 }
 

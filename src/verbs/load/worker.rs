@@ -11,8 +11,9 @@ use std::sync::mpsc::Receiver;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::pass::Far;
+use super::read_back::{self, ToRead};
 use super::stop::{Stop, Why};
-use super::{KeyEvent, OnConflict, Watcher, doubtful};
+use super::{KeyEvent, OnConflict, Verified, Watcher, doubtful};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::journal::{Miss, Ranges, Recorder};
 use crate::meaning::Abilities;
@@ -48,6 +49,10 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) abilities: Option<&'run Abilities>,
     /// What restored keys lost.
     pub(super) losses: &'run Mutex<LossCounts>,
+    /// What was stored is read back.
+    pub(super) verify: bool,
+    /// What came out of that.
+    pub(super) verified: &'run Mutex<Verified>,
 }
 
 /// Entries for a connection.
@@ -60,15 +65,15 @@ pub(super) struct Batch<'data> {
 /// What is remembered of a command under way: enough to name its key again, not more.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
-    place: EntryPlace,
+    pub(super) place: EntryPlace,
     /// Where the type byte stands; the key's string is behind it.
     type_offset: u64,
     /// `i64::MAX` where it never expires.
-    expire_at_ms: i64,
+    pub(super) expire_at_ms: i64,
     /// Bytes of its value in the file.
     bytes: u64,
     /// In which form it went.
-    step: Step,
+    pub(super) step: Step,
     /// What does not arrive with it.
     losses: Losses,
 }
@@ -127,6 +132,7 @@ impl<'s, 'data> Worker<'s, 'data> {
             strange: 0,
             broken: false,
             again: Vec::new(),
+            to_read: Vec::new(),
             now_ms: i64::MAX,
             answered: 0,
             answered_offset: 0,
@@ -166,7 +172,11 @@ impl<'s, 'data> Worker<'s, 'data> {
                     true => Ok(()),
                     false => sender
                         .send(entry, Step::RAW, "", pipeline, replies)
-                        .and_then(|()| sender.send_again(pipeline, replies)),
+                        .and_then(|()| sender.send_again(pipeline, replies))
+                        .and_then(|()| match replies.to_read.len() >= read_back::MANY {
+                            true => sender.read_back(pipeline, replies),
+                            false => Ok(()),
+                        }),
                 })
         });
         if let Err(error) = sent {
@@ -196,7 +206,7 @@ impl<'s, 'data> Worker<'s, 'data> {
             // The connection ended in its place: what came before was proven by what it was, or by the last mark.
             replies.flush();
         }
-        let mut unknown = Ranges::default();
+        let mut unknown = replies.unread();
         for (ticket, sent) in pipeline.unanswered() {
             if sent {
                 let position = shared.base.saturating_add(ticket.place.ordinal);
@@ -318,11 +328,30 @@ impl Sender {
     ) -> Result<()> {
         loop {
             pipeline.drain(replies)?;
-            if replies.again.is_empty() || replies.shared.stop.is_set() {
+            if replies.shared.stop.is_set() {
                 return Ok(());
             }
-            self.send_again(pipeline, replies)?;
+            if !replies.again.is_empty() {
+                self.send_again(pipeline, replies)?;
+            } else if !replies.to_read.is_empty() {
+                self.read_back(pipeline, replies)?;
+            } else {
+                return Ok(());
+            }
         }
+    }
+
+    /// Looks at the keys that wait for it, and sends what turns out not to be there.
+    #[cold]
+    fn read_back<'data>(
+        &mut self,
+        pipeline: &mut Pipeline<Ticket>,
+        replies: &mut Replies<'_, 'data>,
+    ) -> Result<()> {
+        for (entry, step) in read_back::look(replies.shared, pipeline, replies)? {
+            self.send(&entry, step, "", pipeline, replies)?;
+        }
+        Ok(())
     }
 }
 
@@ -408,6 +437,8 @@ pub(super) struct Replies<'s, 'data> {
     broken: bool,
     /// Keys whose payloads were refused since the last one was sent.
     again: Vec<Again>,
+    /// Keys whose values at the destination are to be read.
+    pub(super) to_read: Vec<ToRead>,
     /// When the replies that are being taken had come.
     now_ms: i64,
     /// How many were taken that the others do not know of yet, and the offset of the last one's entry.
@@ -473,6 +504,10 @@ impl<'data> Replies<'_, 'data> {
             true => Outcome::ExpiredOnArrival,
             false => Outcome::Restored(ticket.step.road()),
         };
+        if self.shared.verify && !expired && !ticket.losses.any_meaning() {
+            self.to_read.push(ToRead::stored(ticket));
+            return;
+        }
         let position = self.position(ticket);
         self.pending.answered.add(position, outcome);
         if !ticket.losses.is_empty() {
@@ -627,6 +662,7 @@ impl<'data> Replies<'_, 'data> {
         const WORDS: &str = "the destination has this key";
         match self.shared.on_conflict {
             OnConflict::Skip => self.ended(ticket, Outcome::Existing, ""),
+            OnConflict::Same => self.to_read.push(ToRead::existed(ticket)),
             OnConflict::Fail | OnConflict::Replace => self.ended(ticket, Outcome::Conflict, WORDS),
             OnConflict::Abort => {
                 self.ended(ticket, Outcome::Conflict, WORDS);
@@ -674,6 +710,37 @@ impl<'data> Replies<'_, 'data> {
         if group.outcomes.total() >= KEPT_BACK || group.kept_bytes() >= KEPT_BYTES {
             self.flush_decided();
         }
+    }
+
+    /// An entry that was answered before and whose value at the destination was read. `told`: by name, whatever came out.
+    pub(super) fn read(&mut self, ticket: &Ticket, outcome: Outcome, reason: &str, told: bool) {
+        let position = self.position(ticket);
+        let listed = match told {
+            true => Some(self.named(ticket, outcome, reason)),
+            false => self.listed(ticket, outcome, reason),
+        };
+        let group = &mut self.pending.decided;
+        group.add(position, outcome);
+        if matches!(outcome, Outcome::Restored(_)) && !ticket.losses.is_empty() {
+            group.losses.add(ticket.losses);
+        }
+        group.listed.extend(listed);
+        if group.outcomes.total() >= KEPT_BACK || group.kept_bytes() >= KEPT_BYTES {
+            self.flush_decided();
+        }
+    }
+
+    /// What was stored and not read back, when the connection ends: to be looked up by the next pass. What existed is simply
+    /// sent again, unless it is not known whose answers those were.
+    fn unread(&mut self) -> Ranges {
+        let mut unread = Ranges::default();
+        for waiting in std::mem::take(&mut self.to_read) {
+            if waiting.stored || self.broken {
+                let position = self.position(&waiting.ticket);
+                unread.insert(position..position.saturating_add(1));
+            }
+        }
+        unread
     }
 
     /// What is told of an entry that a person would want to know by name.
