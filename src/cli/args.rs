@@ -334,6 +334,9 @@ pub(crate) struct PolicyArgs {
     /// Read each key back soon after it was written, and compare it with what was sent
     #[arg(long)]
     pub(crate) verify: bool,
+    /// When everything was loaded, compare every key with the input, as `rdbridge compare` does
+    #[arg(long)]
+    pub(crate) compare: bool,
     /// Refuse a destination that holds any key
     #[arg(long)]
     pub(crate) require_empty: bool,

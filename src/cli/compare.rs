@@ -1,5 +1,6 @@
 //! `compare`: the destination read key by key; the closing table, and a line for each key that differs.
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,21 +8,22 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdbridge::error::Escaped;
-use rdbridge::input::{Input, Inputs};
+use rdbridge::input::{Input, Inputs, Source};
+use rdbridge::journal::InputId;
 use rdbridge::json::push_string;
 use rdbridge::meaning::Verdict;
 use rdbridge::meaning::digest::Digests;
 use rdbridge::replay::{DbMap, Policies};
+use rdbridge::resp::Connector;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
-use rdbridge::target::Facts;
 use rdbridge::verbs::compare::{self, Compare, KeyEvent, Options, Outcome, Report, Watcher};
 use rdbridge::{Error, ErrorKind, Result};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
-use super::args::CompareArgs;
+use super::args::{CompareArgs, ReadArgs};
 use super::exit::Exit;
 use super::output::{Grouped, Out, Table, plural};
 use super::plan::{self, Run};
@@ -51,7 +53,7 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
     // A destination that is not there is said now, not after the dump was read.
     drop(connector.connect()?);
 
-    let mut surveys = Vec::new();
+    let (mut surveys, mut ids) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
         let input = run.open(&mut inputs, index)?;
         let survey =
@@ -63,6 +65,7 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
             Grouped(survey.selected),
             survey.producer.taken(run.now)
         ));
+        ids.push(InputId::of(input.name(), input.bytes()));
         surveys.push(survey);
     }
     let mut compare = Compare::begin(connector.clone(), &surveys, options(args, run))?;
@@ -81,7 +84,7 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
     };
     hold(
         &mut compare,
-        args,
+        &args.input.how,
         run,
         &mut inputs,
         &surveys,
@@ -109,7 +112,15 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
     }
     let shown = if run.json {
         let missing = missing.map_or(0, |missing| missing.len());
-        show_json(&report, &facts, &inputs, args, run, missing, exit, out)
+        let mut object = figures(&report, args.sample);
+        object.extend(heading(&inputs, &ids, run, &connector, facts.name()));
+        object.insert("options".into(), json!(typed(args)));
+        object.insert("ttl_tolerance_ms".into(), json!(args.ttl_tolerance));
+        object.insert("names_not_found".into(), json!(missing));
+        object.insert("exit_code".into(), json!(exit as u8));
+        serde_json::to_writer(&mut *out, &object)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(out))
     } else {
         show(&report, inputs.len(), out)
     };
@@ -181,7 +192,7 @@ fn say_destination(run: &Run, address: &str, compare: &Compare) {
 
 fn hold(
     compare: &mut Compare,
-    args: &CompareArgs,
+    how: &ReadArgs,
     run: &Run,
     inputs: &mut Inputs,
     surveys: &[Survey],
@@ -202,7 +213,7 @@ fn hold(
             }
         };
         let bytes = input.bytes();
-        let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+        let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(how))?;
         let mut progress = run.progress(format!("compare {}", input.name()), bytes.len() as u64);
         *teller.lines.lock().unwrap_or_else(PoisonError::into_inner) = progress.lines();
         let number = u32::try_from(index).unwrap_or(u32::MAX);
@@ -461,27 +472,10 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
     Ok(())
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of one object, used once"
-)]
-fn show_json(
-    report: &Report,
-    facts: &Facts,
-    inputs: &Inputs,
-    args: &CompareArgs,
-    run: &Run,
-    missing: u64,
-    exit: Exit,
-    out: &mut Out,
-) -> std::io::Result<()> {
-    let names: Vec<&str> = inputs
-        .sources()
-        .iter()
-        .map(rdbridge::input::Source::name)
-        .collect();
+/// What a comparison found, for machines.
+fn figures(report: &Report, percent: Option<f64>) -> Map<String, Value> {
     let sample = report.at_most.map(|at_most| {
-        json!({"percent": args.sample, "compared": report.tally.compared(), "confidence": 0.95, "differ_at_most": at_most})
+        json!({"percent": percent, "compared": report.tally.compared(), "confidence": 0.95, "differ_at_most": at_most})
     });
     let shown = |digests: Option<Digests>| {
         digests.map(|digests| {
@@ -489,9 +483,6 @@ fn show_json(
         })
     };
     let object = json!({
-        "inputs": names,
-        "now": run.now.rfc3339(),
-        "destination": facts.name(),
         "entries": report.entries,
         "outcomes": report.tally,
         "differences": report.books.differences,
@@ -501,13 +492,112 @@ fn show_json(
         "digests": shown(report.digests.and_then(|digests| digests.file())),
         "destination_digests": shown(report.digests.and_then(|digests| digests.held())),
         "sample": sample,
-        "ttl_tolerance_ms": args.ttl_tolerance,
-        "names_not_found": missing,
         "elapsed_seconds": report.elapsed.as_secs_f64(),
         "adds_up": report.adds_up(),
         "stopped": report.stopped.as_ref().map(ToString::to_string),
-        "exit_code": exit as u8,
     });
-    serde_json::to_writer(&mut *out, &object)?;
-    writeln!(out)
+    match object {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Options that change what comes out.
+fn typed(args: &CompareArgs) -> BTreeMap<String, String> {
+    let mut options = plan::arrival_options(&args.arrival);
+    let mut put = |name: &str, value: String| options.insert(name.to_owned(), value);
+    put("--ttl-tolerance", args.ttl_tolerance.to_string());
+    put("--rounds", args.rounds.to_string());
+    if let Some(percent) = args.sample {
+        put("--sample", percent.to_string());
+    }
+    if args.extra {
+        put("--extra", "given".to_owned());
+    }
+    for (name, value) in args.select.typed() {
+        put(name, value);
+    }
+    options
+}
+
+/// What was held against what, and when: a report says it to be worth a signature.
+pub(crate) fn heading(
+    inputs: &Inputs,
+    ids: &[InputId],
+    run: &Run,
+    connector: &Connector,
+    product: String,
+) -> Map<String, Value> {
+    let names: Vec<&str> = inputs.sources().iter().map(Source::name).collect();
+    let object = json!({
+        "inputs": names,
+        "input_digests": ids,
+        "now": run.now.rfc3339(),
+        "destination": product,
+        "destination_address": connector.address.to_string(),
+    });
+    match object {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// A comparison right after a load.
+pub(crate) struct AfterLoad {
+    report: Report,
+    inputs: usize,
+    pub(crate) exit: Exit,
+}
+
+impl AfterLoad {
+    /// Holds the same entries against the destination.
+    ///
+    /// # Errors
+    /// The destination cannot be asked.
+    pub(crate) fn run(
+        connector: &Connector,
+        options: Options,
+        how: &ReadArgs,
+        run: &Run,
+        inputs: &mut Inputs,
+        surveys: &[Survey],
+        selection: &mut Selection,
+    ) -> Result<Self> {
+        let mut compare = Compare::begin(connector.clone(), surveys, options)?;
+        say_destination(run, &connector.address.to_string(), &compare);
+        let names = inputs.sources().iter().map(|s| s.name().to_owned());
+        let teller = Teller {
+            lines: Mutex::default(),
+            names: names.collect(),
+            told: AtomicUsize::new(0),
+            file: None,
+        };
+        hold(&mut compare, how, run, inputs, surveys, selection, &teller)?;
+        let report = compare.finish();
+        teller.finish()?;
+        let exit = match &report.stopped {
+            Some(error) => {
+                super::say(&error.to_string());
+                Exit::of_kind(error.kind())
+            }
+            None if report.is_clean() => Exit::Done,
+            None => Exit::Findings,
+        };
+        Ok(Self {
+            report,
+            inputs: inputs.len(),
+            exit,
+        })
+    }
+
+    /// The closing table.
+    pub(crate) fn show(&self, out: &mut Out) -> std::io::Result<()> {
+        write!(out, "compared: ")?;
+        show(&self.report, self.inputs, out)
+    }
+
+    /// The same for machines.
+    pub(crate) fn figures(&self) -> Map<String, Value> {
+        figures(&self.report, None)
+    }
 }

@@ -14,7 +14,7 @@ use rdbridge::{Error, ErrorKind, Result};
 use super::args::LoadArgs;
 use super::exit::Exit;
 use super::output::{Grouped, Out, Table, plural};
-use super::plan::Run;
+use super::plan::{self, Run};
 
 /// The journal of this load, opened before anything is read.
 pub(crate) struct Opened {
@@ -206,7 +206,7 @@ impl Opened {
 
 /// What changes the result: another value is another load.
 fn options(args: &LoadArgs, names: Option<&Names>) -> BTreeMap<String, String> {
-    let mut options = BTreeMap::new();
+    let mut options = plan::arrival_options(&args.arrival);
     let mut put = |name: &str, value: String| options.insert(name.to_owned(), value);
     put(
         "--on-conflict",
@@ -216,20 +216,6 @@ fn options(args: &LoadArgs, names: Option<&Names>) -> BTreeMap<String, String> {
         "--functions",
         format!("{:?}", args.policy.functions).to_lowercase(),
     );
-    put(
-        "--expired",
-        format!("{:?}", args.arrival.expired).to_lowercase(),
-    );
-    if !args.arrival.map_db.is_empty() {
-        let pairs = args.arrival.map_db.iter();
-        put(
-            "--map-db",
-            pairs
-                .map(|(from, to)| format!("{from}:{to}"))
-                .collect::<Vec<_>>()
-                .join(" "),
-        );
-    }
     let allowed = args.loss.allowed();
     if !allowed.is_empty() {
         let names: Vec<_> = allowed.iter().map(|loss| loss.to_string()).collect();

@@ -14,14 +14,16 @@ use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
 use rdbridge::target::Facts;
 use rdbridge::units::ByteCount;
+use rdbridge::verbs::compare::Options as Comparison;
 use rdbridge::verbs::load::{
     self, KeyEvent, Load, OnConflict, Options, PauseEvent, Report, Watcher,
 };
 use rdbridge::verbs::tail_words;
 use rdbridge::{Error, ErrorKind, Result};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::args::LoadArgs;
+use super::compare;
 use super::exit::Exit;
 use super::journal;
 use super::output::{Grouped, Out, Table, plural};
@@ -92,6 +94,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         surveys.push(survey);
     }
     let entries = surveys.iter().map(|survey| survey.entries).collect();
+    let signed = ids.clone();
     let journal = journal.journal(args, run, &connector, ids, entries, selection.names())?;
     refuse_overlaps(args, run, &mut inputs, &surveys, &options, &mut selection)?;
 
@@ -132,6 +135,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         }
     }
     let goes_on = journal.record.runs > 1;
+    let typed = journal.record.options.clone();
     load.record_in(journal, &Notes)?;
     if goes_on {
         look_up(&load, args, run, &mut inputs, &mut selection)?;
@@ -139,6 +143,18 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     replay(&mut load, args, run, &mut inputs, &surveys, &mut selection)?;
     let facts = load.facts().clone();
     let report = load.finish();
+    let compared = match args.policy.compare && report.stopped.is_none() {
+        true => Some(compare::AfterLoad::run(
+            &connector,
+            compare_options(args, run),
+            &args.input.how,
+            run,
+            &mut inputs,
+            &surveys,
+            &mut selection,
+        )),
+        false => None,
+    };
     let missing = selection.missing()?.filter(|missing| !missing.is_empty());
     if let Some(missing) = &missing {
         super::say_missing(missing);
@@ -152,11 +168,43 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     if missing.is_some() {
         exit = exit.and(Exit::Findings);
     }
+    let compared = match compared {
+        Some(Ok(compared)) => {
+            exit = exit.and(compared.exit);
+            Some(compared)
+        }
+        Some(Err(error)) => {
+            // The load is done: its table is shown all the same.
+            super::say(&format!("what was loaded cannot be compared: {error}"));
+            exit = exit.and(Exit::of_kind(error.kind()));
+            None
+        }
+        None => None,
+    };
     let shown = if run.json {
+        let mut object = figures(&report);
+        object.extend(compare::heading(
+            &inputs,
+            &signed,
+            run,
+            &connector,
+            facts.name(),
+        ));
         let missing = missing.map_or(0, |missing| missing.len());
-        show_json(&report, &facts, &inputs, run, missing, exit, out)
+        object.insert("options".into(), json!(typed));
+        object.insert("names_not_found".into(), json!(missing));
+        let compared = compared.as_ref().map(compare::AfterLoad::figures);
+        object.insert("compare".into(), json!(compared));
+        object.insert("exit_code".into(), json!(exit as u8));
+        serde_json::to_writer(&mut *out, &object)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(out))
     } else {
-        show(&report, inputs.len(), out)
+        show(&report, inputs.len(), out).and_then(|()| {
+            compared
+                .as_ref()
+                .map_or(Ok(()), |compared| compared.show(out))
+        })
     };
     let shown = shown.and_then(|()| out.flush());
     if let Some(error) = &report.stopped {
@@ -669,31 +717,15 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
     Ok(())
 }
 
-fn show_json(
-    report: &Report,
-    facts: &Facts,
-    inputs: &Inputs,
-    run: &Run,
-    missing: u64,
-    exit: Exit,
-    out: &mut Out,
-) -> std::io::Result<()> {
-    let names: Vec<&str> = inputs
-        .sources()
-        .iter()
-        .map(rdbridge::input::Source::name)
-        .collect();
+/// The same for machines.
+fn figures(report: &Report) -> Map<String, Value> {
     let object = json!({
-        "inputs": names,
-        "now": run.now.rfc3339(),
-        "destination": facts.name(),
         "entries": report.entries,
         "outcomes": report.tally,
         "losses": report.losses,
         "verified": report.verified,
         "functions": report.functions,
         "evicted": report.evicted,
-        "names_not_found": missing,
         "elapsed_seconds": report.elapsed.as_secs_f64(),
         "elapsed_seconds_all_runs": report.all_runs.as_secs_f64(),
         "runs": report.runs,
@@ -701,8 +733,22 @@ fn show_json(
         "journal": report.journal.as_ref().map(|path| path.display().to_string()),
         "adds_up": report.adds_up(),
         "stopped": report.stopped.as_ref().map(ToString::to_string),
-        "exit_code": exit as u8,
     });
-    serde_json::to_writer(&mut *out, &object)?;
-    writeln!(out)
+    match object {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// How what was loaded is compared: as it was to arrive. What is read counts as access where the server knows no better.
+fn compare_options(args: &LoadArgs, run: &Run) -> Comparison {
+    let arrival = options(args, run);
+    Comparison {
+        policies: arrival.policies,
+        connections: arrival.connections,
+        spool_dir: arrival.spool_dir,
+        touch: true,
+        digests: run.json,
+        ..Comparison::default()
+    }
 }

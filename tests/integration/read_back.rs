@@ -209,3 +209,58 @@ fn what_is_changed_behind_a_load_is_found_by_reading_back() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn a_load_compares_afterwards_and_its_report_can_be_signed() {
+    let server = Server::start("redis-7.0");
+    let list = [length(1), string("one")].concat();
+    let dump = Dump::redis(7)
+        .select_db(1)
+        .key(1, "emptied", list)
+        .string_key("text", "value")
+        .expire_ms(LATER)
+        .string_key("later", "value");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump.finish(Crc::Right));
+    let url = server.url();
+    let args = ["load", &file, "--to", &url, "--map-db", "1:2", "--compare"];
+    let json = args.iter().chain(&["--json"]);
+    let ran = run(json.clone());
+    let report = ran.ends_with(0).json();
+    assert_eq!(report["compare"]["outcomes"]["same"], 3, "{ran:?}");
+    assert_eq!(
+        report["compare"]["digests"], report["compare"]["destination_digests"],
+        "{ran:?}"
+    );
+    assert_eq!(report["compare"]["digests"]["keys"], 3, "{ran:?}");
+    // A report that can be signed: which input, where to, how, and when.
+    let size = std::fs::metadata(&file).expect("there").len();
+    assert_eq!(report["input_digests"][0]["size"], size);
+    assert_eq!(report["destination_address"], url);
+    assert_eq!(report["options"]["--map-db"], "1:2");
+    assert_eq!(report["options"]["--on-conflict"], "fail");
+    let compared = run(["compare", &file, "--to", &url, "--map-db", "1:2", "--json"]);
+    let compared = compared.ends_with(0).json();
+    for same in ["input_digests", "destination_address", "destination"] {
+        assert_eq!(compared[same], report[same], "{same}");
+    }
+    assert_eq!(compared["options"]["--map-db"], "1:2");
+    assert_eq!(compared["digests"], report["compare"]["digests"]);
+    // What is lost between the two is found.
+    server.run("FLUSHALL");
+    let port = server.port();
+    let taker = thread::spawn(move || {
+        Client::connect(port).ask(&[words("SELECT 2"), words("BLPOP emptied 20")])
+    });
+    while server.info("blocked_clients").as_deref() != Some("1") {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let ran = run(args.iter().chain(&["--restart"]));
+    ran.ends_with(1);
+    assert!(
+        ran.stdout.contains("compared: 3 keys in 1 input"),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("\"emptied\" in db 1: "), "{ran:?}");
+    taker.join().expect("it was served");
+}
