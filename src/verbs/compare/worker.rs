@@ -120,6 +120,8 @@ fn talk<'data>(
     mut digester: Option<&mut Digester>,
 ) -> Result<()> {
     let mut connection = shared.connector.connect()?;
+    // Whoever stands between and is not in step is found out first.
+    connection.prove()?;
     no_touch(&mut connection)?;
     let mut comparer = Comparer::new(&mut connection, shared.abilities, bench)?;
     let mut sink = |wanted: Wanted<'data>, (), verdict: Verdict| {
