@@ -193,9 +193,7 @@ fn interrupted(position: Position) -> Error {
             position.offset
         ),
     )
-    .with_hint(
-        "the same command can be run again; a load with --on-conflict skip goes on where it was",
-    )
+    .with_hint("the same command can be run again; a load with a journal goes on where it was")
 }
 
 #[cfg(test)]
@@ -217,7 +215,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "interrupted: 1,234 keys were read, up to offset 5; the same command can be run again; \
-             a load with --on-conflict skip goes on where it was"
+             a load with a journal goes on where it was"
         );
     }
 

@@ -379,7 +379,7 @@ fn a_server_that_can_take_no_more_ends_the_load_in_its_words() {
     for (words, advice) in [
         (
             "LOADING Redis is loading the dataset in memory",
-            "--on-conflict skip",
+            "can write again",
         ),
         (
             "OOM command not allowed when used memory > 'maxmemory'.",
@@ -402,9 +402,9 @@ fn a_server_that_can_take_no_more_ends_the_load_in_its_words() {
         ("ERR unknown command 'RESTORE'", "RESTORE"),
         (
             "NOREPLICAS Not enough good replicas to write.",
-            "--on-conflict skip",
+            "can write again",
         ),
-        ("CLUSTERDOWN The cluster is down", "--on-conflict skip"),
+        ("CLUSTERDOWN The cluster is down", "can write again"),
         ("ERR max number of clients reached", ""),
         (
             "ERR Protocol error: invalid bulk length",

@@ -778,3 +778,69 @@ fn a_ledger_is_taken_back_key_by_key() {
         Some("keys=1,expires=0,avg_ttl=0")
     );
 }
+
+/// A dump whose databases change with every key: the connection is not emptied for each of them, and wherever it breaks each key
+/// stands in its own database.
+#[test]
+fn databases_that_change_with_every_key_cost_little_and_are_never_mixed() {
+    const DBS: u64 = 3;
+    let server = Server::start("redis-7.0");
+    let data = (0..KEYS)
+        .fold(Dump::redis(7), |dump, i| {
+            dump.select_db(i % DBS)
+                .string_key(format!("k{}", i / DBS), format!("{i} {}", "v".repeat(50)))
+        })
+        .finish(Crc::Right);
+    let whole = |case: &str| {
+        for db in 0..DBS {
+            let keys = (0..KEYS).filter(|i| i % DBS == db);
+            let words = |words: &[&str]| words.iter().map(|w| w.as_bytes().to_vec()).collect();
+            let gets = keys
+                .clone()
+                .map(|i| words(&["GET", &format!("k{}", i / DBS)]));
+            let select = words(&["SELECT", &db.to_string()]);
+            let asked: Vec<_> = [select, words(&["DBSIZE"])]
+                .into_iter()
+                .chain(gets)
+                .collect();
+            let answers = Client::connect(server.port()).ask(&asked);
+            assert_eq!(
+                answers[1],
+                Value::Int(keys.clone().count() as i64),
+                "{case}: db {db}"
+            );
+            for (i, answer) in keys.zip(&answers[2..]) {
+                let value = format!("{i} {}", "v".repeat(50)).into_bytes();
+                assert_eq!(*answer, Value::BulkString(value), "{case}: key {i}");
+            }
+        }
+    };
+    let proxy = Proxy::start(server.port(), On::Data, Fault::None);
+    load(&proxy.url(), &data, options());
+    whole("undisturbed");
+    let selects = server.info("cmdstat_select").expect("SELECT was sent");
+    let calls: u64 = selects
+        .strip_prefix("calls=")
+        .and_then(|rest| rest.split(',').next()?.parse().ok())
+        .expect("a number");
+    assert!((DBS..KEYS / 20).contains(&calls), "{selects}");
+    let read = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+    let (commands, replies) = (read(&proxy.traffic.commands), read(&proxy.traffic.replies));
+    for n in 1..8 {
+        let faults = match n % 2 {
+            0 => vec![Fault::CutCommands(commands * n / 8)],
+            _ => vec![Fault::CutReplies(replies * n / 8)],
+        };
+        let case = format!("{faults:?}");
+        server.run("FLUSHALL");
+        let proxy = Proxy::sequence(server.port(), On::Data, faults);
+        let options = Options {
+            retry_for: Duration::from_secs(20),
+            ..options()
+        };
+        let report = load(&proxy.url(), &data, options);
+        assert_eq!(proxy.fired(), 1, "{case}: did not happen");
+        assert!(report.is_clean() && report.adds_up(), "{case}: {report:?}");
+        whole(&case);
+    }
+}

@@ -150,7 +150,7 @@ impl<'s, 'data> Worker<'s, 'data> {
     }
 
     /// Sends a batch; what ends the pass is told to its [`Stop`].
-    pub(super) fn take(&mut self, batch: Batch<'data>) {
+    pub(super) fn take(&mut self, mut batch: Batch<'data>) {
         let Self {
             shared,
             pipeline,
@@ -161,9 +161,15 @@ impl<'s, 'data> Worker<'s, 'data> {
             // Not finished: that is all there is to say of them.
             return;
         }
+        by_database(&mut batch.entries, pipeline.db(), shared.policies);
         let entries = match batch.doubtful {
             false => Ok(batch.entries),
-            true => doubtful::settle(shared, batch.entries, pipeline, replies),
+            true => {
+                doubtful::settle(shared, batch.entries, pipeline, replies).map(|mut entries| {
+                    by_database(&mut entries, pipeline.db(), shared.policies);
+                    entries
+                })
+            }
         };
         let sent = entries.and_then(|entries| {
             entries
@@ -214,6 +220,16 @@ impl<'s, 'data> Worker<'s, 'data> {
             }
         }
         shared.recorder.doubt(&unknown);
+    }
+}
+
+/// Puts the entries of one database together, those of the `current` one first: each change of the database waits for every
+/// reply that is due, since what is sent behind a refused `SELECT` would land in the wrong one. Where two databases become
+/// one, the order of its entries stays.
+fn by_database(entries: &mut [Entry<'_>], current: u64, policies: &Policies) {
+    let db = |entry: &Entry<'_>| policies.db_map.get(entry.db);
+    if !entries.is_sorted_by_key(|entry| entry.db) {
+        entries.sort_by_key(|entry| (db(entry) != current, db(entry)));
     }
 }
 
@@ -780,12 +796,8 @@ fn advice(reaction: Reaction<'_>) -> &'static str {
         Reaction::RoadClosed => {
             "the user needs the right to RESTORE (in Redis' words: ACL SETUSER … +restore)"
         }
-        Reaction::Retry(_) => {
-            "wait until the destination can write again, then load with --on-conflict skip"
-        }
-        Reaction::Pause(crate::target::Pause::OutOfMemory) => {
-            "give the destination more memory, then load again with --on-conflict skip"
-        }
+        Reaction::Retry(_) => "wait until the destination can write again",
+        Reaction::Pause(crate::target::Pause::OutOfMemory) => "give the destination more memory",
         Reaction::Pause(crate::target::Pause::CannotSave) => {
             "the destination cannot write to its disk: mend that first"
         }
