@@ -140,6 +140,15 @@ fn is_disturbing(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// The bytes of a file's name that is shown as [`Escaped`] only where it is odd: for JSON, which escapes in its own way.
+#[must_use]
+pub fn unshown(name: &str) -> Vec<u8> {
+    match name.as_bytes() {
+        odd @ [b'"', ..] => unescape(odd).unwrap_or_else(|| odd.to_vec()),
+        plain => plain.to_vec(),
+    }
+}
+
 /// Reads back what [`Escaped`] wrote: with or without the surrounding quotes.
 ///
 /// # Errors

@@ -192,13 +192,7 @@ fn summary(outcome: &Outcome) -> String {
         "verified" => "checksum verified",
         "disabled" => "checksum switched off by the writer",
         "none" => "no checksum in this version",
-        _ if outcome
-            .fatal
-            .as_ref()
-            .is_some_and(|fatal| fatal.what.contains("checksum")) =>
-        {
-            "checksum wrong"
-        }
+        "wrong" => "checksum wrong",
         _ => "checksum not reached",
     };
     let warnings = outcome

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdbridge::error::Escaped;
-use rdbridge::input::{Input, Inputs, Source};
+use rdbridge::input::{Input, Inputs};
 use rdbridge::journal::InputId;
 use rdbridge::json::push_string;
 use rdbridge::meaning::Verdict;
@@ -25,7 +25,7 @@ use tempfile::NamedTempFile;
 
 use super::args::{CompareArgs, ReadArgs};
 use super::exit::Exit;
-use super::output::{Grouped, Out, Table, plural};
+use super::output::{Grouped, Out, Table, input_name, plural};
 use super::plan::{self, Run};
 use super::progress::Lines;
 
@@ -330,7 +330,7 @@ impl Watcher for Teller {
                 _ => {}
             }
             file.line(
-                json!({"input": name, "db": event.db, "offset": event.offset, "type": event.type_name,
+                json!({"input": input_name(name), "db": event.db, "offset": event.offset, "type": event.type_name,
                        "outcome": event.outcome.name(), "differences": list, "more": more, "reason": reason}),
                 event.key,
             );
@@ -528,10 +528,16 @@ pub(crate) fn heading(
     connector: &Connector,
     product: String,
 ) -> Map<String, Value> {
-    let names: Vec<&str> = inputs.sources().iter().map(Source::name).collect();
+    let sources = inputs.sources().iter();
+    let names: Vec<Value> = sources.map(|source| input_name(source.name())).collect();
+    let ids = ids.iter().map(|id| {
+        let mut object = json!(id);
+        object["name"] = input_name(&id.name);
+        object
+    });
     let object = json!({
         "inputs": names,
-        "input_digests": ids,
+        "input_digests": ids.collect::<Vec<_>>(),
         "now": run.now.rfc3339(),
         "destination": product,
         "destination_address": connector.address.to_string(),

@@ -13,7 +13,7 @@ use rdbridge::{Error, ErrorKind, Result};
 
 use super::args::{ExportArgs, ExportFormat};
 use super::exit::Exit;
-use super::output::{Grouped, Out, plural};
+use super::output::{Grouped, Out, input_name, plural};
 use super::output_file::Data;
 use super::plan::{self, Run};
 
@@ -175,7 +175,7 @@ impl Export<'_> {
         }
         if self.run.json {
             self.reports
-                .push(serde_json::json!({ "input": input.name(), "export": report }));
+                .push(serde_json::json!({ "input": input_name(input.name()), "export": report }));
         } else {
             self.run.note(&format!("{}: {line}", input.name()));
         }

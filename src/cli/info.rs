@@ -99,12 +99,16 @@ fn one(
     Ok(info)
 }
 
+/// Cached scripts that the text names; `--json` has a hundred.
+const SCRIPTS_SHOWN: usize = 10;
+
 /// Everything that is there; what is not there takes no line.
 fn show(info: &Info, name: &str, run: &Run, out: &mut impl Write) -> io::Result<()> {
     let checksum = match info.checksum {
         "verified" => "checksum verified",
         "disabled" => "checksum switched off by the writer",
         "none" => "no checksum in this version",
+        "wrong" => "checksum wrong",
         _ => "checksum not reached",
     };
     let mut head = Table::default();
@@ -148,6 +152,15 @@ fn show(info: &Info, name: &str, run: &Run, out: &mut impl Write) -> io::Result<
             ByteCount(info.scripts.bytes).short()
         );
         head.row(["scripts".into(), line.into()]);
+        for script in info.script_list.iter().take(SCRIPTS_SHOWN) {
+            let name = script.sha1.as_deref().unwrap_or("(its bytes lie)");
+            let line = format!("{name}  {}", script.first_line);
+            head.row(["".into(), line.into()]);
+        }
+        let more = info.scripts.keys.saturating_sub(SCRIPTS_SHOWN as u64);
+        if more > 0 {
+            head.row(["".into(), format!("and {} more", Grouped(more)).into()]);
+        }
     }
     for (count, label, what) in [
         (

@@ -107,7 +107,7 @@ impl Json {
         self.inputs += 1;
         self.in_input = true;
         out.write_all(b"\"input\":")?;
-        value(out, name)
+        value(out, &input_name(name))
     }
 
     /// A field of the current input.
@@ -177,10 +177,9 @@ pub(crate) fn failure(error: &anyhow::Error) -> serde_json::Value {
         return serde_json::json!({ "error": { "message": format!("{error:#}") }, "exit_code": exit });
     };
     let entry = error.entry().map(|entry| {
-        let key = rdbridge::error::Escaped(&entry.key).to_string();
         serde_json::json!({
             "db": entry.db,
-            "key": key.trim_matches('"'),
+            "key": string(&entry.key),
             "type": entry.type_name,
         })
     });
@@ -188,7 +187,7 @@ pub(crate) fn failure(error: &anyhow::Error) -> serde_json::Value {
         "error": {
             "message": error.to_string(),
             "what": error.what(),
-            "input": error.input(),
+            "input": error.input().map(input_name),
             "offset": error.place().map(|place| place.offset),
             "entry": entry,
             "hint": error.hint(),
@@ -199,6 +198,18 @@ pub(crate) fn failure(error: &anyhow::Error) -> serde_json::Value {
 
 fn value(out: &mut Out, content: &(impl Serialize + ?Sized)) -> io::Result<()> {
     serde_json::to_writer(out, content).map_err(io::Error::from)
+}
+
+/// The name of an input in JSON: as messages show it, it may be escaped already.
+pub(crate) fn input_name(shown: &str) -> serde_json::Value {
+    string(&rdbridge::error::unshown(shown))
+}
+
+/// Bytes as the schema of keys has strings.
+fn string(bytes: &[u8]) -> serde_json::Value {
+    let mut text = Vec::new();
+    rdbridge::json::push_string(&mut text, bytes);
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// `1 key`, `2 keys`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rdbridge::input::{Inputs, Options as InputOptions};
+use rdbridge::input::{Fact, Inputs, Options as InputOptions};
 use rdbridge::mapped::Mapped;
 use rdbridge::resp::{Address, Connector, Endpoint};
 use rdbridge::select::{Names, Selection};
@@ -113,6 +113,16 @@ impl Run {
         })?;
         drop(progress);
         for fact in input.facts() {
+            // What it takes was said before; how much of it is memory is worth a second line.
+            if matches!(
+                fact,
+                Fact::Spooled {
+                    in_memory: false,
+                    ..
+                }
+            ) {
+                continue;
+            }
             self.note(&format!("{}: {fact}", input.name()));
         }
         Ok(input)

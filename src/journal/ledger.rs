@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, unshown};
 use crate::json::push_string;
 
 /// One key that did not arrive.
@@ -97,10 +97,11 @@ impl Ledger {
             .extend_from_slice(number.format(miss.db).as_bytes());
         self.line.extend_from_slice(b",\"key\":");
         push_string(&mut self.line, &miss.key);
+        self.line.extend_from_slice(b",\"input\":");
+        push_string(&mut self.line, &unshown(&miss.input));
         let rest = json!({
             "type": miss.value_type,
             "bytes": miss.bytes,
-            "input": miss.input,
             "offset": miss.offset,
             "outcome": miss.outcome,
             "reason": miss.reason,

@@ -11,7 +11,7 @@ pub mod load;
 mod name;
 mod ordered;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::input::Tail;
 
 /// How far a run is.
@@ -62,6 +62,22 @@ pub fn tail_words(tail: Tail) -> &'static str {
         Tail::Zeros => "zero bytes",
         _ => "garbage",
     }
+}
+
+/// What servers do with what stands behind the end.
+#[must_use]
+pub fn tail_fate(tail: Tail) -> &'static str {
+    match tail.holds_writes() {
+        true => {
+            "a server that takes the file for its append-only file replays them, one that takes it for a dump does not read them"
+        }
+        false => "servers ignore them",
+    }
+}
+
+/// Whether this is what the reader says of a checksum that does not fit.
+pub(crate) fn is_wrong_checksum(error: &Error) -> bool {
+    error.kind() == ErrorKind::Corrupt && error.what().starts_with("wrong checksum")
 }
 
 /// The same as a stable name for machines.

@@ -219,3 +219,117 @@ fn many_databases_are_counted_and_some_are_listed() {
     assert_eq!(info["keys"], 10_000);
     assert_eq!(info["databases_left_off"]["keys"], 10_000 - listed);
 }
+
+/// In `info` and `check`, as text and as JSON, a checksum that was reached and does not fit is called wrong.
+#[test]
+fn a_wrong_checksum_was_reached() {
+    let dir = Dir::new();
+    let mut bytes = Dump::redis(9).string_key("k", "v").finish(Crc::Right);
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    let file = dir.file("wrong.rdb", &bytes);
+    let info = run(["info", "--json", &file]).ends_with(3).json();
+    assert_eq!(info["inputs"][0]["info"]["checksum"], "wrong");
+    let check = run(["check", "--json", &file]).ends_with(3).json();
+    assert_eq!(check["inputs"][0]["totals"]["checksum"], "wrong");
+    for verb in ["info", "check"] {
+        let told = run([verb, "-q", &file]);
+        assert!(told.stdout.contains("checksum wrong"), "{told:?}");
+    }
+    let cut = dir.file("cut.rdb", &bytes[..last - 12]);
+    let check = run(["check", "--json", &cut]).ends_with(3).json();
+    assert_eq!(check["inputs"][0]["totals"]["checksum"], "not-reached");
+}
+
+/// Cached scripts are named as `EVALSHA` calls them.
+#[test]
+fn cached_scripts_are_named() {
+    let dir = Dir::new();
+    let dump = (0..12).fold(
+        Dump::redis(9).aux("lua", "\n-- first\nreturn 1"),
+        |dump, n| dump.aux("lua", format!("return {n}")),
+    );
+    let file = dir.file("scripts.rdb", dump.finish(Crc::Right));
+    let info = run(["info", "--json", &file]).ends_with(0).json();
+    let info = &info["inputs"][0]["info"];
+    assert_eq!(info["scripts"]["keys"], 13);
+    assert_eq!(info["script_list"][0]["first_line"], "-- first");
+    // As `SCRIPT LOAD "return 1"` answers.
+    let sha1 = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    assert_eq!(info["script_list"][2]["sha1"], sha1);
+    let text = run(["info", &file]).ends_with(0).stdout.clone();
+    assert!(text.contains(&format!("{sha1}  return 1")), "{text}");
+    assert!(text.contains("and 3 more"), "{text}");
+}
+
+/// JSON has the name of an input as it is, escaped once; base64 where it is no text.
+#[test]
+fn odd_names_of_inputs_are_escaped_once() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let dir = Dir::new();
+    let dump = Dump::redis(9).string_key("k", "v").finish(Crc::Right);
+    let path = dir.file("a\n\"b\".rdb", &dump);
+    for verb in ["info", "check"] {
+        let told = run([verb, "--json", &path]).ends_with(0).json();
+        assert_eq!(told["inputs"][0]["input"], path.as_str());
+    }
+    let document = run(["export", "-q", "--format", "json", &path]);
+    assert_eq!(document.json()["inputs"][0]["input"], path.as_str());
+    let missing = dir.path().join("none\n.rdb");
+    let told = run(["info", "--json", missing.to_str().expect("text")]);
+    assert_eq!(
+        told.json()["inputs"][0]["input"],
+        missing.to_str().expect("text")
+    );
+    let bytes = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff.rdb"));
+    std::fs::write(&bytes, &dump).expect("written");
+    let args = ["info".as_ref(), "--json".as_ref(), bytes.as_os_str()];
+    let told = run(args).ends_with(0).json();
+    assert!(told["inputs"][0]["input"]["base64"].is_string(), "{told}");
+}
+
+/// What stands behind the end of an AOF with a preamble is not ignored by a server that reads it as such.
+#[test]
+fn newer_writes_behind_the_end_are_not_called_ignored() {
+    let dir = Dir::new();
+    let mut bytes = Dump::redis(9).string_key("k", "v").finish(Crc::Right);
+    bytes.extend_from_slice(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n");
+    let file = dir.file("appendonly.aof", &bytes);
+    let told = run(["check", "-q", &file]).ends_with(0).stdout.clone();
+    assert!(told.contains("newer than the dump; a server that takes the file for its append-only file replays them"), "{told}");
+    assert!(!told.contains("servers ignore"), "{told}");
+    bytes.truncate(bytes.len() - 23);
+    bytes.extend_from_slice(b"garbage");
+    let told = run(["check", "-q", &dir.file("garbage.rdb", &bytes)]);
+    assert!(
+        told.stdout.contains("garbage; servers ignore them"),
+        "{told:?}"
+    );
+}
+
+/// What a packed input takes is told once.
+#[cfg(feature = "compression")]
+#[test]
+fn the_spool_is_told_once() {
+    use std::io::Write as _;
+
+    let dir = Dir::new();
+    let dump = Dump::redis(9).string_key("k", "v").finish(Crc::Right);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&dump).expect("packed");
+    let file = dir.file("dump.rdb.gz", packed.finish().expect("packed"));
+    let told = run([
+        "info",
+        &file,
+        "--spool-dir",
+        dir.path().to_str().expect("text"),
+    ]);
+    let memory = told.stderr.contains("tmpfs");
+    let lines = told
+        .stderr
+        .lines()
+        .filter(|line| line.contains("spool"))
+        .count();
+    assert_eq!(lines, if memory { 2 } else { 1 }, "{told:?}");
+}

@@ -24,7 +24,7 @@ pub use finding::{Finding, Severity};
 
 use self::deep::{Feeder, Shared};
 use self::structure::Structure;
-use super::{Position, Watch};
+use super::{Position, Watch, is_wrong_checksum};
 use crate::duplicates::KeySet;
 use crate::error::{EntryContext, Error, ErrorKind, Result};
 use crate::select::Selection;
@@ -103,7 +103,7 @@ pub struct Totals {
     pub elements: u64,
     /// Function libraries.
     pub functions: u64,
-    /// `verified`, `disabled` (zero in the file), `none` (before version 5), or `not-reached`.
+    /// `verified`, `wrong`, `disabled` (zero in the file), `none` (before version 5), or `not-reached`.
     pub checksum: &'static str,
 }
 
@@ -279,6 +279,9 @@ fn scan<'data>(
             Ok(None) => break,
             Err(error) => {
                 totals.bytes = error.place().map_or(offset, |place| place.offset);
+                if is_wrong_checksum(&error) {
+                    totals.checksum = "wrong";
+                }
                 fatal = Some(fatal_finding(error)?);
                 break;
             }
@@ -333,7 +336,7 @@ fn scan<'data>(
 /// The error itself where it is none of the file's.
 fn fatal_finding(error: Error) -> Result<Finding> {
     let code = match error.kind() {
-        ErrorKind::Corrupt if error.what().starts_with("wrong checksum") => "checksum",
+        _ if is_wrong_checksum(&error) => "checksum",
         ErrorKind::Corrupt => "damaged",
         ErrorKind::Unsupported => "unsupported",
         // Bounds that only a hostile file reaches, such as the number of hash templates.

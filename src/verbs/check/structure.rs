@@ -10,7 +10,7 @@ use crate::snapshot::{
     ValueType,
 };
 use crate::units::ByteCount;
-use crate::verbs::tail_words;
+use crate::verbs::{tail_fate, tail_words};
 use crate::wire::{Cursor, Str, length};
 
 /// Aux fields that some server writes (`rdbSaveInfoAuxFields` and its forks).
@@ -377,9 +377,10 @@ impl Structure {
         if tail != Tail::None {
             let crc = if self.header.has_crc() { 9 } else { 1 };
             let what = format!(
-                "{} behind the end: {}; servers ignore them",
+                "{} behind the end: {}; {}",
                 ByteCount(end.trailing.len() as u64),
-                tail_words(tail)
+                tail_words(tail),
+                tail_fate(tail)
             );
             let code = "trailing-bytes";
             let offset = end.offset.saturating_add(crc);

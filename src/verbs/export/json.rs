@@ -13,7 +13,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, unshown};
 use crate::json::{Damage, KeyWriter, Spill, push_string};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Entry, Function, Lent, Record, Snapshot};
@@ -220,7 +220,7 @@ fn begin_input(
     } else {
         b",\n{\"input\":"
     });
-    push_string(&mut text, name.as_bytes());
+    push_string(&mut text, &unshown(name));
     let header = snapshot.header();
     let magic = match header.dialect {
         Dialect::Valkey => "VALKEY",

@@ -1,6 +1,7 @@
 //! `info`: what is in a file, in one pass and flat memory.
 
 mod counts;
+mod scripts;
 mod servers;
 mod slots;
 
@@ -9,12 +10,14 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 pub use counts::{Big, Count, Database, TypeCount, Types};
+pub use scripts::Script;
 pub use servers::{Loadable, RawShare};
 
 use self::counts::Counter;
+use self::scripts::Scripts;
 use self::servers::Demands;
 use self::slots::Slots;
-use super::{Ticker, Watch, tail_name};
+use super::{Ticker, Watch, is_wrong_checksum, tail_name};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::input::{Tail, classify_tail};
 use crate::select::Selection;
@@ -47,7 +50,7 @@ pub struct Info {
     pub bytes: u64,
     /// Who wrote it and when.
     pub producer: Producer,
-    /// `verified`, `disabled` (zero in the file), `none` (before version 5), or `not-reached`.
+    /// `verified`, `wrong`, `disabled` (zero in the file), `none` (before version 5), or `not-reached`.
     pub checksum: &'static str,
     /// Aux fields in the order of the file.
     pub aux: Vec<Aux>,
@@ -75,6 +78,8 @@ pub struct Info {
     pub module_aux: Vec<ModuleCount>,
     /// Cached Lua scripts.
     pub scripts: Count,
+    /// The first hundred of them.
+    pub script_list: Vec<Script>,
     /// Keys with metadata of Redis 8.6.
     pub with_key_meta: u64,
     /// Keys with members that expire by themselves (KeyDB).
@@ -179,6 +184,9 @@ pub fn info(
                 Ok(Some(Lent::Other(record))) => overview.record(&record),
                 Ok(None) => break,
                 Err(error) => {
+                    if is_wrong_checksum(&error) {
+                        overview.checksum = "wrong";
+                    }
                     overview.damage = Some(error);
                     break;
                 }
@@ -203,7 +211,7 @@ struct Overview<'data> {
     pre_ga_functions: bool,
     modules: Modules,
     module_aux: Modules,
-    scripts: Count,
+    scripts: Scripts,
     with_key_meta: u64,
     with_sub_expires: u64,
     hash_templates: u64,
@@ -227,7 +235,7 @@ impl<'data> Overview<'data> {
             pre_ga_functions: false,
             modules: Modules::default(),
             module_aux: Modules::default(),
-            scripts: Count::default(),
+            scripts: Scripts::default(),
             with_key_meta: 0,
             with_sub_expires: 0,
             hash_templates: 0,
@@ -303,8 +311,7 @@ impl<'data> Overview<'data> {
         let bytes = name.preview(64);
         match bytes.as_slice() {
             b"lua" => {
-                self.scripts.keys = self.scripts.keys.saturating_add(1);
-                self.scripts.bytes = self.scripts.bytes.saturating_add(value.len());
+                self.scripts.add(value);
                 return;
             }
             b"slot-info" => {
@@ -393,7 +400,8 @@ impl<'data> Overview<'data> {
             function_count: self.function_count,
             modules: self.modules.list(),
             module_aux: self.module_aux.list(),
-            scripts: self.scripts,
+            scripts: self.scripts.count,
+            script_list: self.scripts.listed,
             with_key_meta: self.with_key_meta,
             with_sub_expires: self.with_sub_expires,
             hash_templates: self.hash_templates,
