@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::comparer::{Bench, Comparer};
+use super::comparer::{Bench, Comparer, Look};
 use super::dump::{self, Decoders};
 use super::found::{Spot, What};
 use super::replies::{
@@ -31,7 +31,7 @@ impl<'data, T> Comparer<'_, 'data, T> {
                 self.judged.push_back((wanted, ticket, unreadable(&error)));
             }
             Err(error) => {
-                self.closer.push_back((wanted, ticket));
+                self.closer.push_back((wanted, ticket, Look::ByType));
                 return Err(error);
             }
         }
@@ -59,7 +59,7 @@ impl<'data, T> Comparer<'_, 'data, T> {
         let kind = entry.type_info().map(|info| info.kind);
         let by_dump = matches!(kind, Some(Kind::Module | Kind::Array))
             || is_path_hash(entry)
-            || self.abilities.dump && is_newer_stream(entry);
+            || self.abilities.dump && (is_newer_stream(entry) || entry.key_meta.is_some());
         if by_dump && let Some(verdict) = self.spooled(wanted, &key)? {
             return self.conclude_value(wanted, &head, verdict);
         }
@@ -76,7 +76,8 @@ impl<'data, T> Comparer<'_, 'data, T> {
                     &mut judged,
                 )?;
             }
-            _ if by_dump => judged.refuse(b"its payload cannot be read"),
+            Some(Kind::Module | Kind::Array) => judged.refuse(b"its payload cannot be read"),
+            _ if is_path_hash(entry) => judged.refuse(b"its payload cannot be read"),
             _ => self.windows(entry, &key, now, &mut judged)?,
         }
         self.conclude(wanted, &head, judged, books)

@@ -76,6 +76,15 @@ enum Plan {
     Alone,
 }
 
+/// How a key is looked at that waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// As its type wants it.
+    ByType,
+    /// One window was not enough.
+    Alone,
+}
+
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -107,7 +116,7 @@ pub struct Comparer<'c, 'data, T> {
     /// Judged; the first `proven` of them by replies that a mark showed to be their own.
     pub(super) judged: VecDeque<(Wanted<'data>, T, Verdict)>,
     proven: usize,
-    pub(super) closer: VecDeque<(Wanted<'data>, T)>,
+    pub(super) closer: VecDeque<(Wanted<'data>, T, Look)>,
 }
 
 /// Compares one entry. The connection has nothing under way, before and after.
@@ -211,7 +220,11 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
             Due::Key { wanted, ticket, .. } => Some((wanted, ticket)),
             Due::Mark(_) => None,
         });
-        judged.chain(due).chain(self.closer)
+        let closer = self
+            .closer
+            .into_iter()
+            .map(|(wanted, ticket, _)| (wanted, ticket));
+        judged.chain(due).chain(closer)
     }
 
     /// Hands out what is proven.
@@ -249,7 +262,14 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
         } else {
             Plan::Alone
         };
+        if entry.key_meta.is_some() && !self.abilities.dump {
+            return Err(
+                "its key metadata are shown by DUMP, which the destination does not let us run"
+                    .to_owned(),
+            );
+        }
         match info.kind {
+            Kind::String if entry.key_meta.is_some() => Ok(whole),
             Kind::String => {
                 let text = Str::read(&mut Cursor::new(entry.value, entry.value_offset));
                 let len = text.map_or(u64::MAX, |text| text.len());
@@ -272,6 +292,7 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
                     .to_owned(),
             ),
             Kind::Stream => Ok(Plan::Alone),
+            _ if entry.key_meta.is_some() => Ok(Plan::Alone),
             _ => {
                 let count = self.bench.decoders.mine.count(entry).unwrap_or(u64::MAX);
                 Ok(if small && count < typed::ELEMENTS as u64 {
@@ -302,7 +323,7 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
                 .saturating_add(64) as u64,
         };
         if let Err(error) = self.make_room(&wanted, plan, bytes) {
-            self.closer.push_back((wanted, ticket));
+            self.closer.push_back((wanted, ticket, Look::ByType));
             return Err(error);
         }
         if matches!(plan, Plan::Alone) {
@@ -455,9 +476,16 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
                 };
                 match answered {
                     Ok(Some(verdict)) => self.judged.push_back((wanted, ticket, verdict)),
-                    Ok(None) => self.closer.push_back((wanted, ticket)),
+                    Ok(None) => {
+                        let look = if plan == Plan::Typed {
+                            Look::Alone
+                        } else {
+                            Look::ByType
+                        };
+                        self.closer.push_back((wanted, ticket, look));
+                    }
                     Err(error) => {
-                        self.closer.push_back((wanted, ticket));
+                        self.closer.push_back((wanted, ticket, Look::ByType));
                         return Err(error);
                     }
                 }
@@ -469,10 +497,14 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
     /// Reads by type what looked different.
     fn look_closer(&mut self) -> Result<()> {
         for _ in 0..self.closer.len() {
-            let Some((wanted, ticket)) = self.closer.pop_front() else {
+            let Some((wanted, ticket, look)) = self.closer.pop_front() else {
                 break;
             };
-            match self.plan(&wanted.entry, true) {
+            let plan = match look {
+                Look::Alone => Ok(Plan::Alone),
+                Look::ByType => self.plan(&wanted.entry, true),
+            };
+            match plan {
                 Ok(plan) => self.send(wanted, ticket, plan)?,
                 Err(reason) => {
                     self.judged

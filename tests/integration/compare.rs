@@ -103,6 +103,15 @@ fn fill(server: &Server) {
                 noise(i, 120),
             ]));
         }
+        // Few fields, and more than one window of values.
+        for i in 0..300 {
+            all.push(words([
+                b"HSET".to_vec(),
+                name("hash-wide").into_bytes(),
+                format!("field-{i}").into_bytes(),
+                noise(i + 5000, 700),
+            ]));
+        }
         for i in 1..=300 {
             all.push(line(&format!(
                 "XADD {} {i}-1 field value-{i}",
@@ -182,6 +191,11 @@ fn plant(server: &Server) -> BTreeMap<String, &'static str> {
         "hash-large:x",
         "value",
         &[to("HSET hash-large:x field-2999 other")],
+    );
+    plant(
+        "hash-wide:x",
+        "value",
+        &[to("HSET hash-wide:x field-299 other")],
     );
     plant("stream:x", "pending", &[to("XACK stream:x group 7-1")]);
     plant(
