@@ -254,6 +254,9 @@ fn watch_signals(interrupted: &Arc<AtomicBool>, acknowledged: &Arc<AtomicU64>) -
     }
     let mut signals =
         Signals::new(wanted).map_err(|error| Error::io("signals cannot be watched", error))?;
+    // A file over the limit of `ulimit -f` would end the process in silence; with a handler the write fails, and is told.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())
+        .map_err(|error| Error::io("signals cannot be watched", error))?;
     let (interrupted, acknowledged) = (Arc::clone(interrupted), Arc::clone(acknowledged));
     let watch = move || {
         for _signal in signals.forever() {

@@ -450,8 +450,15 @@ fn every_sample_round_trips_in_every_form() {
                 continue;
             }
             let data = std::fs::read(&file).unwrap();
-            for entry in Snapshot::parse(&data).unwrap().entries() {
-                let entry = entry.unwrap();
+            let snapshot = match Snapshot::parse(&data) {
+                Err(_) if dir.ends_with("hostile") => continue,
+                snapshot => snapshot.unwrap(),
+            };
+            for entry in snapshot.entries() {
+                let entry = match entry {
+                    Err(_) if dir.ends_with("hostile") => break,
+                    entry => entry.unwrap(),
+                };
                 let shown = show(&mut Decoder::new(Some(spool.path())), &entry);
                 for &form in older_forms(entry.form()) {
                     let terms = Terms {
@@ -463,6 +470,12 @@ fn every_sample_round_trips_in_every_form() {
                         Ok(Outcome::Loses(losses)) => {
                             assert!(losses.any_meaning());
                             lost += 1;
+                            continue;
+                        }
+                        // What no server reads has no other form.
+                        Err(error)
+                            if dir.ends_with("hostile") && error.kind() == ErrorKind::Corrupt =>
+                        {
                             continue;
                         }
                         Err(error) => panic!("{}: {form:?}: {error}", file.display()),

@@ -25,6 +25,10 @@ mod input;
 #[cfg(feature = "compression")]
 mod packed;
 
+// A disk that is full.
+#[cfg(feature = "compression")]
+mod full_disk;
+
 // The same key twice in one database.
 mod duplicates;
 
