@@ -325,6 +325,7 @@ impl Export<'_> {
                 to,
                 policies,
                 spool_dir: Some(plan::spool_dir(&self.args.input.how)),
+                threads: plan::threads(),
             },
             &mut self.db,
             data,

@@ -3,10 +3,12 @@
 //! One pass: commands are written as entries are found, and the checksum is known only at the end. A wrong one is the error
 //! that this ends with; what was written then must not be used.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::json::{PIECE, Spill};
 use crate::outcome::{Outcome, Road, Tally};
 use crate::payload::payload_type;
 use crate::reencode::older_forms;
@@ -14,9 +16,10 @@ use crate::replay::{self, Decision, Ladder, Policies, Step, Terms, TypeTerms};
 use crate::resp::Arg;
 use crate::resp::pack::{self, Out};
 use crate::select::Selection;
-use crate::snapshot::{Dialect, Entry, Lent, ModuleId, Record, Snapshot, ValueType};
+use crate::snapshot::{Dialect, Entry, Function, Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::target::{Acceptance, Assumed, Facts, Probed, Product, Version, footer};
-use crate::value::commands::LossCounts;
+use crate::value::commands::{LossCounts, Losses};
+use crate::verbs::ordered::{self, Ends};
 use crate::verbs::{Ticker, Watch};
 
 /// For whom the commands are.
@@ -41,6 +44,9 @@ pub struct Options {
     /// Where values are spooled that are too large to be held while they are written in an older form. Without it, which is
     /// the default, they are refused.
     pub spool_dir: Option<PathBuf>,
+    /// Threads that make commands, besides the caller's, which finds entries and writes. With less than two, that one does
+    /// it all.
+    pub threads: usize,
 }
 
 impl Options {
@@ -98,126 +104,173 @@ pub fn export(
     left_out: &mut dyn FnMut(&Entry<'_>, Outcome, &str),
     watch: &mut Watch<'_>,
 ) -> Result<Report> {
-    let policies = &options.policies;
-    let mut terms = KnownTerms::new(options.to);
-    let mut ladder = Ladder::new(options.spool_dir.as_deref());
     let mut report = Report::default();
-    let mut text = Text {
-        buffer: Vec::with_capacity(FLUSH.saturating_mul(2)),
-        out,
-    };
-    let (mut key, mut scratch, mut ticker) = (Vec::new(), Vec::new(), Ticker::default());
+    let mut not_written = Tally::default();
+    let (mut reencoded, mut losses) = (0u64, LossCounts::default());
+    let (mut scratch, mut ticker) = (Vec::new(), Ticker::default());
     let mut records = snapshot.records();
-    while let Some(record) = records.lend()? {
-        let entry = match record {
-            Lent::Entry(entry) => entry,
-            Lent::Other(Record::Function(_)) if !options.takes_functions() => {
-                report.functions_left_out = report.functions_left_out.saturating_add(1);
+    let next = || {
+        loop {
+            let entry = match records.lend()? {
+                None => return Ok(None),
+                Some(Lent::Entry(entry)) => entry,
+                Some(Lent::Other(Record::Function(_))) if !options.takes_functions() => {
+                    report.functions_left_out = report.functions_left_out.saturating_add(1);
+                    continue;
+                }
+                Some(Lent::Other(Record::Function(library))) => {
+                    report.functions = report.functions.saturating_add(1);
+                    return Ok(Some(Item::Function(library)));
+                }
+                Some(Lent::Other(_)) => continue,
+            };
+            report.entries = report.entries.saturating_add(1);
+            ticker.tick(watch, entry.end(), report.entries)?;
+            if !selection.admits(entry, &mut scratch)? {
+                report.not_written.add(Outcome::NotSelected);
                 continue;
             }
-            Lent::Other(Record::Function(library)) => {
-                let source = replay::library_source(&library)?;
+            let target = options.policies.db_map.get(entry.db);
+            let select = (target != *db).then_some(target);
+            *db = target;
+            report.written = report.written.saturating_add(1);
+            return Ok(Some(Item::Key {
+                entry: *entry,
+                select,
+            }));
+        }
+    };
+    ordered::run(
+        options.threads,
+        next,
+        |item| match item {
+            Item::Key { entry, .. } => entry.record_len(),
+            Item::Function(_) => 0,
+        },
+        || maker(options),
+        Ends {
+            out,
+            note: &mut |item, note| {
+                match (item, note) {
+                    (Item::Key { entry, .. }, Note::LeftOut(outcome, reason)) => {
+                        not_written.add(outcome);
+                        left_out(entry, outcome, &reason);
+                    }
+                    (_, Note::LeftOut(..)) => {}
+                    (_, Note::Changed(road, lost)) => {
+                        reencoded = reencoded.saturating_add(u64::from(road == Road::Reencoded));
+                        if !lost.is_empty() {
+                            losses.add(lost);
+                        }
+                    }
+                }
+                Ok(())
+            },
+        },
+    )?;
+    out.flush()
+        .map_err(|error| Error::io("the output cannot be written", error))?;
+    // What was handed out to be written, less what could not be.
+    report.written = report.written.saturating_sub(not_written.total());
+    report.not_written.merge(&not_written);
+    report.reencoded = reencoded;
+    report.losses = losses;
+    Ok(report)
+}
+
+/// What becomes text.
+#[derive(Debug, Clone, Copy)]
+enum Item<'data> {
+    Key {
+        entry: Entry<'data>,
+        /// The database that it goes to, where that is another one than the last key's.
+        select: Option<u64>,
+    },
+    Function(Function<'data>),
+}
+
+/// What the caller should know of a key.
+enum Note {
+    LeftOut(Outcome, Cow<'static, str>),
+    /// It went in another form, or not whole.
+    Changed(Road, Losses),
+}
+
+/// What one thread works with.
+fn maker<'data>(
+    options: &Options,
+) -> impl FnMut(&Item<'data>, &mut Vec<u8>, &mut Spill<'_>) -> Result<Option<Note>> + Send {
+    let mut terms = KnownTerms::new(options.to);
+    let mut ladder = Ladder::new(options.spool_dir.as_deref());
+    let policies = options.policies.clone();
+    let mut key = Vec::new();
+    move |item, text, spill| {
+        let (entry, select) = match item {
+            Item::Key { entry, select } => (entry, select),
+            Item::Function(library) => {
+                let source = replay::library_source(library)?;
                 let mut words = vec![Arg::from("FUNCTION"), Arg::from("LOAD")];
                 if policies.replace {
                     words.push(Arg::from("REPLACE"));
                 }
                 words.push(Arg::Bytes(&source));
-                pack::command(&mut text, &words)?;
-                report.functions = report.functions.saturating_add(1);
-                continue;
+                pack::command(&mut Text { text, spill }, &words)?;
+                return Ok(None);
             }
-            Lent::Other(_) => continue,
         };
-        report.entries = report.entries.saturating_add(1);
-        ticker.tick(watch, entry.end(), report.entries)?;
-        if !selection.admits(entry, &mut scratch)? {
-            report.not_written.add(Outcome::NotSelected);
-            continue;
+        if let Some(db) = select {
+            let mut digits = itoa::Buffer::new();
+            let words = [Arg::from("SELECT"), Arg::from(digits.format(*db))];
+            pack::command(&mut Text { text, spill }, &words)?;
         }
-        let mut leave_out = |outcome: Outcome, reason: &str| {
-            report.not_written.add(outcome);
-            left_out(entry, outcome, reason);
-        };
-        let decided = ladder.decide(entry, terms.of(entry)?, policies, Step::RAW);
+        let decided = ladder.decide(entry, terms.of(entry)?, &policies, Step::RAW);
         let restore = match decided {
             Decision::Send(restore) => restore,
-            Decision::Skip(outcome, reason) => {
-                leave_out(outcome, &reason);
-                continue;
-            }
+            Decision::Skip(outcome, reason) => return Ok(Some(Note::LeftOut(outcome, reason))),
         };
         let key = match entry.key.bytes(&mut key) {
             Ok(key) => key,
             Err(error) => {
-                leave_out(
-                    Outcome::Refused,
-                    &format!("its name cannot be read: {error}"),
-                );
-                continue;
+                let reason = format!("its name cannot be read: {error}");
+                return Ok(Some(Note::LeftOut(Outcome::Refused, reason.into())));
             }
         };
-        if restore.db != *db {
-            *db = restore.db;
-            let mut digits = itoa::Buffer::new();
-            pack::command(
-                &mut text,
-                &[Arg::from("SELECT"), Arg::from(digits.format(*db))],
-            )?;
-        }
         if restore.small_len(key).is_some() {
-            restore.pack_small(key, &mut text.buffer);
+            restore.pack_small(key, text);
         } else {
             restore.with_args("RESTORE", key, policies.now_ms, |args| {
-                pack::command(&mut text, args)
+                pack::command(&mut Text { text, spill }, args)
             })?;
         }
-        report.written = report.written.saturating_add(1);
-        report.reencoded = report
-            .reencoded
-            .saturating_add(u64::from(restore.road() == Road::Reencoded));
-        if !restore.losses.is_empty() {
-            report.losses.add(restore.losses);
+        let note = (restore.road() == Road::Reencoded || !restore.losses.is_empty())
+            .then(|| Note::Changed(restore.road(), restore.losses));
+        if text.len() >= PIECE {
+            spill(text)?;
         }
-        if text.buffer.len() >= FLUSH {
-            text.flush()?;
-        }
-    }
-    text.flush()?;
-    text.out
-        .flush()
-        .map_err(|error| Error::io("the output cannot be written", error))?;
-    Ok(report)
-}
-
-/// Bytes that are gathered before they are written.
-const FLUSH: usize = 128 * 1024;
-
-struct Text<'out> {
-    buffer: Vec<u8>,
-    out: &'out mut dyn Write,
-}
-
-impl Text<'_> {
-    fn flush(&mut self) -> Result<()> {
-        self.out
-            .write_all(&self.buffer)
-            .map_err(|error| Error::io("the output cannot be written", error))?;
-        self.buffer.clear();
-        Ok(())
+        Ok(note)
     }
 }
 
-impl Out for Text<'_> {
+/// Packs into a buffer that is spilled where it is full.
+struct Text<'t, 's, 'f> {
+    text: &'t mut Vec<u8>,
+    spill: &'s mut Spill<'f>,
+}
+
+impl Out for Text<'_, '_, '_> {
     #[inline]
     fn copy(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        self.text.extend_from_slice(bytes);
     }
 
     fn large(&mut self, piece: &[u8]) -> Result<()> {
-        self.flush()?;
-        self.out
-            .write_all(piece)
-            .map_err(|error| Error::io("the output cannot be written", error))
+        for part in piece.chunks(PIECE) {
+            self.text.extend_from_slice(part);
+            if self.text.len() >= PIECE {
+                (self.spill)(self.text)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -146,6 +146,7 @@ fn judge_export(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Opti
             ..Policies::default()
         },
         spool_dir: None,
+        threads: 1,
     };
     let mut out = Counted(0);
     let mut left_out = 0;
