@@ -42,6 +42,9 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
         .with_hint(format!("say where keys went with --map-db 0:{db}"))
         .into());
     }
+    if let Some(path) = &args.differences {
+        plan::spare_inputs(&args.input.files, "--differences", path)?;
+    }
     let file = args
         .differences
         .as_deref()

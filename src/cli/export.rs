@@ -21,6 +21,9 @@ pub(crate) fn run(args: &ExportArgs, run: &Run, out: &mut Out) -> anyhow::Result
     refuse_flags(args)?;
     let mut inputs = run.inputs(&args.input, &format!("export --format {}", name(args)))?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
+    if let Some(path) = &args.output.output {
+        plan::spare_inputs(&args.input.files, "--output", path)?;
+    }
     let mut data = Data::open(&args.output, out)?;
     let mut export = Export {
         args,

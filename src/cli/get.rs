@@ -39,6 +39,9 @@ pub(crate) fn run(args: &GetArgs, run: &Run, out: &mut Out) -> anyhow::Result<Ex
     let input = run.open(&mut inputs, 0)?;
     let mut wanted = Wanted::new(args.key.as_bytes());
     wanted.dbs = args.db.clone();
+    if let Some(path) = &args.output.output {
+        plan::spare_inputs(std::slice::from_ref(&args.file), "--output", path)?;
+    }
     let mut data = Data::open(&args.output, out)?;
     match one(&input, args, run, &wanted, &mut data) {
         Ok(found) => {

@@ -29,11 +29,17 @@ pub(crate) fn open(args: &LoadArgs, run: &Run, connector: &Connector) -> Result<
         file: None,
         before: None,
     };
+    if let Some(path) = &args.journal.failures {
+        plan::spare_inputs(&args.input.files, "--failures", path)?;
+    }
     if args.journal.no_journal {
         return Ok(nothing);
     }
     let file = match &args.journal.journal {
-        Some(path) => JournalFile::lock(path)?,
+        Some(path) => {
+            plan::spare_inputs(&args.input.files, "--journal", path)?;
+            JournalFile::lock(path)?
+        }
         None => match default_place(args, connector)? {
             Some(file) => file,
             None => {
@@ -43,7 +49,11 @@ pub(crate) fn open(args: &LoadArgs, run: &Run, connector: &Connector) -> Result<
         },
     };
     let before = match args.journal.restart {
-        true => None,
+        // A damaged journal may be forgotten, but what is none is not ours to replace.
+        true => match JournalFile::read(file.path()) {
+            Err(error) if error.kind() == ErrorKind::Usage => return Err(error),
+            _ => None,
+        },
         false => JournalFile::read(file.path())?,
     };
     Ok(Opened {
@@ -171,7 +181,7 @@ impl Opened {
             .as_deref()
             .map(|path| {
                 if args.journal.restart {
-                    let _ = std::fs::remove_file(path);
+                    Ledger::forget(path)?;
                 }
                 Ledger::open(path, record.ledger)
             })

@@ -28,6 +28,9 @@ pub(crate) fn run(args: &KeysArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         threads: plan::threads(),
         spool_dir: plan::spool_dir(&args.input.how),
     };
+    if let Some(path) = &args.output.output {
+        plan::spare_inputs(&args.input.files, "--output", path)?;
+    }
     let mut data = Data::open(&args.output, out)?;
     data.write_all(options.format.titles().as_bytes())?;
     let mut exit = Exit::Done;

@@ -206,6 +206,36 @@ fn clock() -> Timestamp {
     })
 }
 
+/// Refuses to write where an input stands: it may be the only copy. `flag` is what names the place.
+pub(crate) fn spare_inputs(inputs: &[PathBuf], flag: &str, place: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let Ok(there) = place.metadata() else {
+        return Ok(());
+    };
+    let is_it = |path: &Path| {
+        path.metadata().is_ok_and(|one| {
+            there.is_file() && (one.dev(), one.ino()) == (there.dev(), there.ino())
+        })
+    };
+    let stands_in = |dir: &Path| {
+        let mut entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.any(|entry| is_it(&entry.path()))
+    };
+    match inputs.iter().find(|path| is_it(path) || stands_in(path)) {
+        None => Ok(()),
+        Some(input) => Err(Error::new(
+            ErrorKind::Usage,
+            format!(
+                "{flag} {} would overwrite what is read from {}",
+                place.display(),
+                input.display()
+            ),
+        )
+        .with_hint("name another file")),
+    }
+}
+
 /// Where temporary files go.
 pub(crate) fn spool_dir(args: &ReadArgs) -> PathBuf {
     args.spool_dir.clone().unwrap_or_else(std::env::temp_dir)

@@ -1,13 +1,16 @@
 //! Keys that did not arrive, one JSON object a line: what a person mends, and what `--keys-from` takes back.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use crate::error::{Error, ErrorKind, Result, unshown};
 use crate::json::push_string;
+
+/// What each line begins with.
+const BEGIN: &[u8; 6] = b"{\"db\":";
 
 /// One key that did not arrive.
 #[derive(Debug, Clone)]
@@ -85,13 +88,36 @@ impl Ledger {
         })
     }
 
+    /// Removes a ledger that an earlier load wrote, for a load that begins anew.
+    ///
+    /// # Errors
+    /// `Usage` where the file is there and is no ledger; `Io`.
+    pub fn forget(path: &Path) -> Result<()> {
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(cannot(path, error)),
+            Ok(there) if there.is_file() && there.len() == 0 => return Ok(()),
+            Ok(_) => {}
+        }
+        let mut head = [0; BEGIN.len()];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+        if read.is_err() || head != *BEGIN {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("{} is there already and is no ledger", path.display()),
+            )
+            .with_hint("name another file with --failures"));
+        }
+        fs::remove_file(path).map_err(|error| cannot(path, error))
+    }
+
     /// Adds a line.
     ///
     /// # Errors
     /// `Io`, or a full disk.
     pub fn add(&mut self, miss: &Miss) -> Result<()> {
         self.line.clear();
-        self.line.extend_from_slice(b"{\"db\":");
+        self.line.extend_from_slice(BEGIN);
         let mut number = itoa::Buffer::new();
         self.line
             .extend_from_slice(number.format(miss.db).as_bytes());

@@ -189,3 +189,59 @@ fn a_journal_or_ledger_that_cannot_be_written_stops_the_load_and_loses_nothing()
         .collect();
     assert_eq!((text.lines().count(), told.len()), (300, 300));
 }
+
+/// No flag that names a file to write takes an input, or removes what is not its own.
+#[test]
+fn an_input_is_never_written_over() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let bytes = Dump::redis(9).string_key("k", "v").finish(Crc::Right);
+    let file = dir.file("dump.rdb", &bytes);
+    let link = dir.path().join("link.rdb");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    let link = link.to_str().expect("text");
+    let whole = dir.path().to_str().expect("text");
+    let url = server.url();
+    for place in [file.as_str(), link] {
+        for args in [
+            &["load", &file, "--to", &url, "--restart", "--journal", place][..],
+            &["load", &file, "--to", &url, "--journal", place],
+            &[
+                "load",
+                &file,
+                "--to",
+                &url,
+                "--restart",
+                "--failures",
+                place,
+            ],
+            &[
+                "load",
+                &file,
+                "--to",
+                &url,
+                "--no-journal",
+                "--failures",
+                place,
+            ],
+            &["compare", &file, "--to", &url, "--differences", place],
+            &["export", "--format", "ndjson", &file, "--output", place],
+            &["export", "--format", "ndjson", whole, "--output", place],
+            &["keys", &file, "--output", place],
+            &["get", &file, "k", "--output", place],
+        ] {
+            let ran = run_with(program().args(args), b"");
+            assert_eq!(ran.code, 2, "{args:?}: {ran:?}");
+            assert!(ran.stderr.contains("would overwrite"), "{args:?}: {ran:?}");
+            assert_eq!(std::fs::read(&file).expect("there"), bytes, "{args:?}");
+        }
+    }
+    // What is neither a journal nor a ledger stays, with --restart too.
+    let notes = dir.file("notes.txt", "to be kept");
+    for flag in ["--journal", "--failures"] {
+        let args = ["load", &file, "--to", &url, "--restart", flag, &notes];
+        let ran = run_with(program().args(args), b"");
+        assert_eq!(ran.code, 2, "{flag}: {ran:?}");
+        assert_eq!(std::fs::read(&notes).expect("there"), b"to be kept");
+    }
+}
