@@ -558,9 +558,13 @@ impl Load {
         self.stopped.is_some()
     }
 
-    /// Whether all entries of an input have their outcomes.
+    /// Whether all entries of an input have their outcomes, and its function libraries were sent: an input may hold nothing
+    /// but libraries.
     #[must_use]
     pub fn is_done_with(&self, input: u32) -> bool {
+        if self.functions_sent <= input {
+            return false;
+        }
         let range = self.positions(input);
         let finished = self.recorder.standing().0;
         let mut rest = Ranges::of(range);

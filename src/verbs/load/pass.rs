@@ -291,27 +291,29 @@ impl Load {
         survey: &Survey,
         connection: &mut Connection,
     ) -> Result<()> {
-        if self.functions_sent > input || survey.functions.is_empty() {
+        if self.functions_sent > input {
             return Ok(());
         }
-        if self.refuses_functions().is_some() {
-            let libraries = survey.functions.len() as u64;
+        let libraries = survey.functions.len() as u64;
+        if libraries > 0 && self.refuses_functions().is_some() {
             self.functions.found = self.functions.found.saturating_add(libraries);
             self.functions.refused = self.functions.refused.saturating_add(libraries);
-            self.functions_sent = input.saturating_add(1);
-            return Ok(());
+        } else {
+            // A library of an earlier try is there already.
+            let tried = self.functions_tried.replace(input) == Some(input) || self.goes_on;
+            // What a broken try counted is counted again by the next.
+            let (mut seen, mut report) = (self.seen_functions.clone(), self.functions.clone());
+            functions::load(
+                snapshot.data(),
+                &survey.functions,
+                self.options.functions,
+                tried || self.options.on_conflict == OnConflict::Skip,
+                connection,
+                &mut seen,
+                &mut report,
+            )?;
+            (self.seen_functions, self.functions) = (seen, report);
         }
-        // A library of an earlier try is there already.
-        let tried = self.functions_tried.replace(input) == Some(input) || self.goes_on;
-        functions::load(
-            snapshot.data(),
-            &survey.functions,
-            self.options.functions,
-            tried || self.options.on_conflict == OnConflict::Skip,
-            connection,
-            &mut self.seen_functions,
-            &mut self.functions,
-        )?;
         self.functions_sent = input.saturating_add(1);
         self.recorder
             .functions(self.functions.counted(self.functions_sent))
