@@ -367,13 +367,17 @@ fn show_servers(info: &Info, out: &mut impl Write) -> io::Result<()> {
     if info.keys == 0 {
         return Ok(());
     }
-    writeln!(out, "key by key, bytes as they are (`load`):")?;
+    writeln!(
+        out,
+        "key by key (`load`): bytes as they are, and written in an older form:"
+    )?;
     let mut table = Table::default();
     for share in &loadable.raw {
         table.row([
             share.server.into(),
             share.keys.into(),
             Cell::Number(percent(share.keys, info.keys)),
+            share.reencoded.into(),
         ]);
     }
     table.write(out, 2)

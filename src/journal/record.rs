@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ranges::Ranges;
 use crate::outcome::Tally;
 use crate::units::ByteCount;
+use crate::value::commands::LossCounts;
 use crate::wire::crc64;
 
 /// Finished entries and the outcomes that they had: always of the same entries.
@@ -18,6 +19,9 @@ pub struct Progress {
     pub finished: Ranges,
     /// Their outcomes.
     pub outcomes: Tally,
+    /// What they lost on their way.
+    #[serde(default, skip_serializing_if = "LossCounts::is_empty")]
+    pub losses: LossCounts,
 }
 
 impl Progress {

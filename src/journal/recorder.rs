@@ -11,6 +11,7 @@ use super::record::{Counted, Phase, Progress, Record};
 use crate::error::Result;
 use crate::outcome::{Outcome, Tally};
 use crate::time::Timestamp;
+use crate::value::commands::LossCounts;
 
 /// What of the acknowledged the destination keeps if it fails over or starts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +182,11 @@ impl Recorder {
             return Ok(());
         };
         misses.iter().try_for_each(|miss| ledger.add(miss))
+    }
+
+    /// What finished entries lost on their way.
+    pub fn lost(&self, losses: &LossCounts) {
+        self.inner().record.acknowledged.losses.merge(losses);
     }
 
     /// These were sent, and it is not known whether they arrived.

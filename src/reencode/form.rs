@@ -31,6 +31,14 @@ impl Form {
         }
     }
 
+    /// Whether this form has no room for expiries that fields or members of `other` may have.
+    #[must_use]
+    pub fn forgets_expiries_of(self, other: Self) -> bool {
+        let of_a_set = (other.value_type, other.dialect)
+            == (ValueType::DF_SET_WITH_EXPIRY, Dialect::Dragonfly);
+        of_a_set || may_have_field_expiries(other) && self == Self::HASH
+    }
+
     /// The name for people: `hash`, `stream-listpacks-2`.
     #[must_use]
     pub fn name(self) -> Cow<'static, str> {

@@ -197,6 +197,12 @@ impl LossCounts {
         self.0.get(loss as usize).copied().unwrap_or(0)
     }
 
+    /// Whether nothing was lost.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What any key lost, with the number of keys; the heaviest first.
     pub fn iter(&self) -> impl Iterator<Item = (Loss, u64)> + '_ {
         Loss::ALL
@@ -210,6 +216,20 @@ impl LossCounts {
 impl serde::Serialize for LossCounts {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter().map(|(loss, count)| (loss.name(), count)))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for LossCounts {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let counts = std::collections::BTreeMap::<String, u64>::deserialize(deserializer)?;
+        let mut all = Self::default();
+        for (name, count) in counts {
+            let loss: Loss = name.parse().map_err(serde::de::Error::custom)?;
+            if let Some(slot) = all.0.get_mut(loss as usize) {
+                *slot = count;
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -244,5 +264,8 @@ mod tests {
             r#"{"field-expiry":2,"access-times":4}"#
         );
         assert_eq!(counts.get(Loss::AccessTimes), 4);
+        let text = serde_json::to_string(&counts).unwrap();
+        assert_eq!(serde_json::from_str::<LossCounts>(&text).unwrap(), counts);
+        assert!(serde_json::from_str::<LossCounts>(r#"{"everything":1}"#).is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::error::Escaped;
+use crate::reencode::{Form, older_forms};
 use crate::snapshot::{Dialect, Entry, Kind, ValueType};
 use crate::time::Timestamp;
 
@@ -103,6 +104,29 @@ impl Types {
             (kind.unwrap_or(usize::MAX), line.number)
         });
         list
+    }
+
+    /// Keys whose type `known` does not accept, but an older form of it that has room for their meaning. (Of streams that
+    /// use what newer forms brought, some may still be refused.)
+    pub(super) fn keys_with_older_form(&self, known: impl Fn(u16) -> bool) -> u64 {
+        let since = |form: Form| form.value_type.info(form.dialect).map(|info| info.since);
+        let keys = self
+            .occurring()
+            .filter_map(|(value_type, count, with_meta)| {
+                let form = Form {
+                    value_type,
+                    dialect: self.dialect,
+                };
+                if since(form).is_none_or(&known) {
+                    return None;
+                }
+                older_forms(form)
+                    .iter()
+                    .filter(|older| !older.forgets_expiries_of(form))
+                    .any(|older| since(*older).is_some_and(&known))
+                    .then(|| count.keys.saturating_sub(with_meta))
+            });
+        keys.fold(0, u64::saturating_add)
     }
 
     /// Keys whose type exists since an RDB version that `known` accepts. Values of modules are not among them.

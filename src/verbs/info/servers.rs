@@ -96,6 +96,8 @@ pub struct RawShare {
     pub server: &'static str,
     /// Keys whose type it knows.
     pub keys: u64,
+    /// Keys of other types that have an older form which it knows.
+    pub reencoded: u64,
 }
 
 /// What the file holds besides keys of known types.
@@ -162,6 +164,7 @@ pub(super) fn loadable(
         .map(|server| RawShare {
             server: server.name,
             keys: types.keys_where(|since| server.knows(since)),
+            reencoded: types.keys_with_older_form(|since| server.knows(since)),
         })
         .collect();
     loadable

@@ -2,7 +2,7 @@
 
 use super::Load;
 use crate::error::{Error, ErrorKind, Result};
-use crate::replay::{Decision, decide};
+use crate::replay::{Decision, Ladder, Step};
 use crate::resp::{Arg, Reply};
 use crate::select::Selection;
 use crate::snapshot::{Record, Snapshot};
@@ -31,6 +31,7 @@ impl Load {
         let step = (entries / SAMPLE).max(1);
         let mut connection = self.connector.connect()?;
         let (mut asked, mut there, mut next) = (0u64, 0u64, 0u64);
+        let mut ladder = Ladder::new(Some(&self.options.spool_dir));
         let (mut records, mut scratch) = (snapshot.unverified_records(), Vec::new());
         while let Some(record) = records.next_record()? {
             let Record::Entry(entry) = record else {
@@ -44,8 +45,9 @@ impl Load {
             {
                 continue;
             }
-            let Decision::Send(restore) = decide(&entry, &self.terms, &self.options.policies)
-            else {
+            let policies = &self.options.policies;
+            let decided = ladder.decide(&entry, &self.terms, policies, Step::RAW);
+            let Decision::Send(restore) = decided else {
                 continue;
             };
             next = entry.ordinal.saturating_add(step);

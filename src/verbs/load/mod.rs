@@ -215,7 +215,6 @@ pub struct Load {
     /// Why values are walked before they are sent, if they are.
     walk: Option<&'static str>,
     recorder: Recorder,
-    losses: LossCounts,
     verified: Verified,
     /// Entries of each input.
     entries: Vec<u64>,
@@ -274,7 +273,7 @@ pub struct Report {
     pub entries: u64,
     /// Their outcomes.
     pub tally: Tally,
-    /// What keys that this run restored lost on their way: bookkeeping, and meaning that was allowed to be lost.
+    /// What restored keys lost on their way: bookkeeping, and meaning that was allowed to be lost.
     pub losses: LossCounts,
     /// What this run read back, where that was wanted.
     pub verified: Option<Verified>,
@@ -409,7 +408,6 @@ impl Load {
             terms,
             walk,
             recorder: Recorder::new(unrecorded(surveys), None, None),
-            losses: LossCounts::default(),
             verified: Verified::default(),
             entries: surveys.iter().map(|survey| survey.entries).collect(),
             dbs,
@@ -656,8 +654,8 @@ impl Load {
         Report {
             entries,
             tally,
-            losses: self.losses,
             verified: self.options.verify.then_some(self.verified),
+            losses: record.acknowledged.losses,
             functions: self.functions,
             evicted: self.evictions_known.then_some(self.evicted),
             elapsed: self.started.elapsed(),

@@ -16,7 +16,6 @@ use crate::resp::{Connection, Pipeline};
 use crate::select::Selection;
 use crate::snapshot::{Entry, Lent, Record, Snapshot};
 use crate::survey::Survey;
-use crate::value::commands::LossCounts;
 use crate::verbs::{Position, Ticker, Watch};
 
 /// Entries that may be sent before the journal is written again. After a crash so many are looked up at the most.
@@ -52,7 +51,6 @@ impl Load {
             });
         let far = Far::default();
         let evictions = eviction::Watch::default();
-        let losses = Mutex::new(LossCounts::default());
         let verified = Mutex::new(Verified::default());
         let done = AtomicBool::new(false);
         let base = self.positions(input).start;
@@ -73,7 +71,6 @@ impl Load {
             walk: self.walk.is_some(),
             spool_dir: self.options.spool_dir.as_path(),
             abilities: self.abilities.as_ref(),
-            losses: &losses,
             verify: self.options.verify,
             verified: &verified,
         };
@@ -159,9 +156,6 @@ impl Load {
             && let Err(error) = recount(&shared, repetitions, selection)
         {
             stop.set(error);
-        }
-        if let Ok(lost) = losses.lock() {
-            self.losses.merge(&lost);
         }
         if let Ok(verified) = verified.lock() {
             self.verified.same = self.verified.same.saturating_add(verified.same);

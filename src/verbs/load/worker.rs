@@ -47,8 +47,6 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) spool_dir: &'run Path,
     /// What may be asked about doubtful entries, where there are any.
     pub(super) abilities: Option<&'run Abilities>,
-    /// What restored keys lost.
-    pub(super) losses: &'run Mutex<LossCounts>,
     /// What was stored is read back.
     pub(super) verify: bool,
     /// What came out of that.
@@ -576,10 +574,8 @@ impl<'data> Replies<'_, 'data> {
             .filter(|listed| listed.outcome.is_finding())
             .map(|listed| self.miss(listed))
             .collect();
-        if group.losses != LossCounts::default()
-            && let Ok(mut losses) = shared.losses.lock()
-        {
-            losses.merge(&group.losses);
+        if !group.losses.is_empty() {
+            shared.recorder.lost(&group.losses);
         }
         let told = shared
             .recorder
