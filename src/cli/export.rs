@@ -228,13 +228,20 @@ impl Export<'_> {
         if report.functions_written > 0 {
             line.push_str(&format!(", {}", libraries(report.functions_written)));
         }
+        if report.functions_damaged > 0 {
+            line.push_str(&format!(
+                ", {} damaged, with an \"error\"",
+                libraries(report.functions_damaged)
+            ));
+        }
         if let left @ 1.. = report.functions.saturating_sub(report.functions_written) {
             line.push_str(&format!(
                 ", {} left out (--functions writes them)",
                 libraries(left)
             ));
         }
-        self.report(input, report.damaged > 0, &line, &report);
+        let damaged = report.damaged > 0 || report.functions_damaged > 0;
+        self.report(input, damaged, &line, &report);
         Ok(())
     }
 
@@ -290,7 +297,7 @@ impl Export<'_> {
         let mut line = commands_line(
             report.written,
             report.functions,
-            report.functions_left_out,
+            (report.functions_left_out, report.functions_damaged),
             &report.not_written,
         );
         for (loss, count) in &report.losses {
@@ -299,6 +306,7 @@ impl Export<'_> {
         let findings = report.without_meaning > 0
             || report.not_written.has_findings()
             || report.functions_left_out > 0
+            || report.functions_damaged > 0
             || !report.adds_up();
         self.report(input, findings, &line, &report);
         Ok(())
@@ -343,7 +351,7 @@ impl Export<'_> {
         let mut line = commands_line(
             report.written,
             report.functions,
-            report.functions_left_out,
+            (report.functions_left_out, report.functions_damaged),
             &report.not_written,
         );
         if report.reencoded > 0 {
@@ -355,8 +363,10 @@ impl Export<'_> {
         for (loss, count) in report.losses.iter() {
             line.push_str(&format!(", {} without {loss}", Grouped(count)));
         }
-        let findings =
-            report.not_written.has_findings() || report.functions_left_out > 0 || !report.adds_up();
+        let findings = report.not_written.has_findings()
+            || report.functions_left_out > 0
+            || report.functions_damaged > 0
+            || !report.adds_up();
         self.report(input, findings, &line, &report);
         Ok(())
     }
@@ -379,7 +389,12 @@ fn left_out(entry: &rdbridge::snapshot::Entry<'_>, outcome: Outcome, reason: &st
     )
 }
 
-fn commands_line(written: u64, functions: u64, functions_left_out: u64, others: &Tally) -> String {
+fn commands_line(
+    written: u64,
+    functions: u64,
+    (functions_left_out, functions_damaged): (u64, u64),
+    others: &Tally,
+) -> String {
     let mut line = format!("{} written", plural(written, "key"));
     if functions > 0 {
         line.push_str(&format!(", {}", libraries(functions)));
@@ -388,6 +403,12 @@ fn commands_line(written: u64, functions: u64, functions_left_out: u64, others: 
         line.push_str(&format!(
             ", {} left out: the target knows none",
             libraries(functions_left_out)
+        ));
+    }
+    if functions_damaged > 0 {
+        line.push_str(&format!(
+            ", {} left out: damaged (rdbridge check says where)",
+            libraries(functions_damaged)
         ));
     }
     for (outcome, count) in others.iter().filter(|(_, count)| *count > 0) {

@@ -16,7 +16,7 @@ use super::support::command::{self, Dir};
 use super::support::dump::{Crc, Dump, lzf_string, string};
 use super::support::reading::{Detail, answered, without_delivery_times};
 use super::support::server::{Server, all, program, version_of};
-use super::support::{corpus_dir, expected};
+use super::support::{corpus_dir, expected, testdata_dir};
 
 /// The bytes of a string of the schema.
 fn bytes(value: &Value) -> Vec<u8> {
@@ -935,5 +935,28 @@ fn flags_that_would_do_nothing_are_refused() {
         let ran = command::run(args);
         ran.ends_with(2);
         assert!(ran.stderr.contains(flag[0]), "{}", ran.stderr);
+    }
+}
+
+/// The keys beside a library that cannot be read are written, and the exit code says that something is missing.
+#[test]
+fn a_library_whose_source_lies_is_said_and_the_keys_go() {
+    let file = testdata_dir()
+        .join("hostile/a-library-whose-lzf-source-gives-more.rdb")
+        .display()
+        .to_string();
+    for (format, more, said) in [
+        ("json", None, "1 function library damaged"),
+        ("ndjson", Some("--functions"), "1 function library damaged"),
+        ("resp", None, "1 function library left out: damaged"),
+        ("restore", None, "1 function library left out: damaged"),
+    ] {
+        let args = ["export", "--format", format, &file];
+        let ran = command::run(args.into_iter().chain(more));
+        assert_eq!(ran.code, 1, "{format}: {ran:?}");
+        assert!(ran.stderr.contains(said), "{format}: {ran:?}");
+        for key in ["before", "evil", "after"] {
+            assert!(ran.stdout.contains(key), "{format}: {ran:?}");
+        }
     }
 }

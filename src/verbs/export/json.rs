@@ -58,6 +58,8 @@ pub struct Report {
     pub functions: u64,
     /// Function libraries that were written.
     pub functions_written: u64,
+    /// Those of them whose source cannot be read, which have an `error` in its place.
+    pub functions_damaged: u64,
 }
 
 /// Writes the beginning of a document.
@@ -102,7 +104,7 @@ pub fn export(
     if options.layout == Layout::Document {
         begin_input(snapshot, input, out)?;
     }
-    let mut damaged_keys = 0u64;
+    let (mut damaged_keys, mut damaged_functions) = (0u64, 0u64);
     let (mut scratch, mut ticker) = (Vec::new(), Ticker::default());
     let mut records = snapshot.records();
     let next = || {
@@ -145,16 +147,20 @@ pub fn export(
                     damaged_keys = damaged_keys.saturating_add(1);
                     damaged(entry, &damage)
                 }
-                Item::Function(_) => Ok(()),
+                Item::Function(_) => {
+                    damaged_functions = damaged_functions.saturating_add(1);
+                    Ok(())
+                }
             },
         },
     );
     report.damaged = damaged_keys;
+    report.functions_damaged = damaged_functions;
     if options.layout == Layout::Document {
         // What was read is worth a document that can be parsed, whatever it ended with.
         put(out, b"\n],\"functions\":[")?;
         if report.functions > 0 {
-            report.functions_written = functions(snapshot, out)?;
+            (report.functions_written, report.functions_damaged) = functions(snapshot, out)?;
         }
         put(out, b"]}")?;
     }
@@ -188,24 +194,22 @@ fn maker<'data>(
 {
     let mut writer = KeyWriter::new(Some(&options.spool_dir));
     let document = options.layout == Layout::Document;
-    move |item, text, spill| {
-        match item {
-            Item::Key { entry, first } => {
-                if document {
-                    text.extend_from_slice(if *first { b"\n" } else { b",\n" });
-                }
-                let damage = writer.write(entry, text, spill)?;
-                if !document {
-                    text.push(b'\n');
-                }
-                return Ok(damage.is_some().then_some(damage));
+    move |item, text, spill| match item {
+        Item::Key { entry, first } => {
+            if document {
+                text.extend_from_slice(if *first { b"\n" } else { b",\n" });
             }
-            Item::Function(function) => {
-                push_function(function, text)?;
+            let damage = writer.write(entry, text, spill)?;
+            if !document {
                 text.push(b'\n');
             }
+            Ok(damage.is_some().then_some(damage))
         }
-        Ok(None)
+        Item::Function(function) => {
+            let damage = push_function(function, text)?;
+            text.push(b'\n');
+            Ok(damage.is_some().then_some(damage))
+        }
     }
 }
 
@@ -236,24 +240,26 @@ fn begin_input(
     put(out, &text)
 }
 
-/// Writes the function libraries, which a second look at the container finds. Damage ends it: it was told before.
-fn functions(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> Result<u64> {
+/// Writes the function libraries, which a second look at the container finds. Damage of the container ends it: it was told
+/// before. Gives how many were written, and how many of them are damaged.
+fn functions(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> Result<(u64, u64)> {
     let mut records = snapshot.unverified_records();
-    let (mut written, mut text) = (0u64, Vec::new());
+    let (mut written, mut damaged, mut text) = (0u64, 0u64, Vec::new());
     while let Ok(Some(record)) = records.next_record() {
         let Record::Function(function) = record else {
             continue;
         };
         text.clear();
         text.extend_from_slice(if written == 0 { b"\n" } else { b",\n" });
-        push_function(&function, &mut text)?;
+        let damage = push_function(&function, &mut text)?;
+        damaged = damaged.saturating_add(u64::from(damage.is_some()));
         put(out, &text)?;
         written = written.saturating_add(1);
     }
-    Ok(written)
+    Ok((written, damaged))
 }
 
-fn push_function(function: &Function<'_>, text: &mut Vec<u8>) -> Result<()> {
+fn push_function(function: &Function<'_>, text: &mut Vec<u8>) -> Result<Damage> {
     text.extend_from_slice(b"{\"type\":\"function\"");
     let named = |text: &mut Vec<u8>, name: &str, value: Option<&[u8]>| {
         if let Some(value) = value {
@@ -272,25 +278,30 @@ fn push_function(function: &Function<'_>, text: &mut Vec<u8>) -> Result<()> {
     {
         named(text, "description", description.bytes(&mut scratch).ok());
     }
-    match Element::of(function.code(), &mut scratch) {
-        Ok(Element::Bytes(code)) => named(text, "code", Some(code)),
-        Ok(other) => {
-            let mut code = Vec::new();
-            match other.len() {
-                ..=LONGEST_LIBRARY => {
-                    other.append_to(&mut code)?;
-                    named(text, "code", Some(&code));
-                }
-                _ => named(text, "error", Some(b"its source has more than 4 MiB")),
-            }
-        }
-        Err(error) if error.kind() == ErrorKind::Corrupt => {
-            named(text, "error", Some(error.to_string().as_bytes()));
-        }
-        Err(error) => return Err(error),
+    let mut damage = Damage::default();
+    let mut inflated = Vec::new();
+    // A compressed source may turn out to lie only when it is inflated.
+    let code = match Element::of(function.code(), &mut scratch) {
+        Ok(Element::Bytes(code)) => Ok(Some(code)),
+        Ok(other) if other.len() > LONGEST_LIBRARY => Ok(None),
+        Ok(other) => other
+            .append_to(&mut inflated)
+            .map(|()| Some(inflated.as_slice())),
+        Err(error) => Err(error),
+    };
+    match code {
+        Ok(Some(code)) => named(text, "code", Some(code)),
+        Ok(None) => damage.note_error(Error::new(
+            ErrorKind::Corrupt,
+            "its source has more than 4 MiB",
+        ))?,
+        Err(error) => damage.note_error(error)?,
+    }
+    if damage.is_some() {
+        named(text, "error", Some(damage.to_string().as_bytes()));
     }
     text.push(b'}');
-    Ok(())
+    Ok(damage)
 }
 
 /// The longest compressed source that is written: it is held in memory.

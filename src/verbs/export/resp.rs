@@ -53,6 +53,8 @@ pub struct Report {
     pub functions: u64,
     /// Function libraries that the target does not know.
     pub functions_left_out: u64,
+    /// Function libraries that are not written, since their source cannot be read: `check` says what is wrong with them.
+    pub functions_damaged: u64,
 }
 
 impl Report {
@@ -171,6 +173,10 @@ pub fn export(
         Ends {
             out,
             note: &mut |item, note: Told| {
+                if let Item::Function(_) = item {
+                    told.functions_damaged = told.functions_damaged.saturating_add(1);
+                    return Ok(());
+                }
                 match &note {
                     Told::LeftOut(outcome, _) => told.not_written.add(*outcome),
                     Told::Without(losses) => {
@@ -192,6 +198,8 @@ pub fn export(
     report.written = report.written.saturating_sub(told.not_written.total());
     report.not_written.merge(&told.not_written);
     report.without_meaning = told.without_meaning;
+    report.functions = report.functions.saturating_sub(told.functions_damaged);
+    report.functions_damaged = told.functions_damaged;
     report.losses = told.losses;
     Ok(report)
 }
@@ -269,7 +277,14 @@ impl Maker {
                 pack::command(text, &words).map(|()| None)
             }
             Item::Function(library) => {
-                let source = replay::library_source(library)?;
+                let source = match replay::library_source(library) {
+                    Ok(source) => source,
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        let told = Told::LeftOut(Outcome::Refused, error.to_string());
+                        return Ok(Some(told));
+                    }
+                    Err(error) => return Err(error),
+                };
                 let mut words = vec![Arg::from("FUNCTION"), Arg::from("LOAD")];
                 if self.policies.replace {
                     words.push(Arg::from("REPLACE"));

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::json::{PIECE, Spill};
 use crate::outcome::{Outcome, Road, Tally};
 use crate::payload::payload_type;
@@ -80,6 +80,8 @@ pub struct Report {
     pub functions: u64,
     /// Function libraries that the target does not know.
     pub functions_left_out: u64,
+    /// Function libraries that are not written, since their source cannot be read: `check` says what is wrong with them.
+    pub functions_damaged: u64,
 }
 
 impl Report {
@@ -107,6 +109,7 @@ pub fn export(
     let mut report = Report::default();
     let mut not_written = Tally::default();
     let (mut reencoded, mut losses) = (0u64, LossCounts::default());
+    let mut functions_damaged = 0u64;
     let (mut scratch, mut ticker) = (Vec::new(), Ticker::default());
     let mut records = snapshot.records();
     let next = || {
@@ -156,7 +159,9 @@ pub fn export(
                         not_written.add(outcome);
                         left_out(entry, outcome, &reason);
                     }
-                    (_, Note::LeftOut(..)) => {}
+                    (Item::Function(_), Note::LeftOut(..)) => {
+                        functions_damaged = functions_damaged.saturating_add(1);
+                    }
                     (_, Note::Changed(road, lost)) => {
                         reencoded = reencoded.saturating_add(u64::from(road == Road::Reencoded));
                         if !lost.is_empty() {
@@ -175,6 +180,8 @@ pub fn export(
     report.not_written.merge(&not_written);
     report.reencoded = reencoded;
     report.losses = losses;
+    report.functions = report.functions.saturating_sub(functions_damaged);
+    report.functions_damaged = functions_damaged;
     Ok(report)
 }
 
@@ -208,7 +215,14 @@ fn maker<'data>(
         let (entry, select) = match item {
             Item::Key { entry, select } => (entry, select),
             Item::Function(library) => {
-                let source = replay::library_source(library)?;
+                let source = match replay::library_source(library) {
+                    Ok(source) => source,
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        let reason = error.to_string().into();
+                        return Ok(Some(Note::LeftOut(Outcome::Refused, reason)));
+                    }
+                    Err(error) => return Err(error),
+                };
                 let mut words = vec![Arg::from("FUNCTION"), Arg::from("LOAD")];
                 if policies.replace {
                     words.push(Arg::from("REPLACE"));

@@ -32,7 +32,7 @@ pub(crate) fn judge_verbs(
     judge_info(&snapshot, bytes, entries, error);
     judge_export(&snapshot, bytes, entries, error);
     // They cost as much as everything else together, and one file says about as much as its neighbours.
-    if crc64(bytes).is_multiple_of(8) {
+    if crc64(bytes).is_multiple_of(16) {
         judge_output(&snapshot, bytes, entries, error);
     }
 }
@@ -40,7 +40,7 @@ pub(crate) fn judge_verbs(
 fn judge_check(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Option<&String>) {
     let told = judge_check_on(1, snapshot, bytes, entries, error);
     // Threads cost more than the walking here: a part of the files is enough.
-    if crc64(bytes).is_multiple_of(64) {
+    if crc64(bytes).is_multiple_of(512) {
         let again = judge_check_on(2, snapshot, bytes, entries, error);
         assert_eq!(told, again, "two threads tell something else than one");
     }
@@ -207,7 +207,7 @@ impl std::io::Write for Kept {
 
 /// Runs `keys`, `get` and the exports that decode values: what they write can be read by others, and has what was scanned.
 fn judge_output(snapshot: &Snapshot<'_>, bytes: &[u8], entries: u64, error: Option<&String>) {
-    let threads = 1 + usize::from(crc64(bytes).is_multiple_of(64));
+    let threads = 1 + usize::from(crc64(bytes).is_multiple_of(512));
     judge_keys(threads, snapshot, bytes, entries, error);
     judge_json_export(threads, snapshot, bytes, entries, error);
     judge_resp_export(threads, snapshot, bytes, entries, error);
