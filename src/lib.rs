@@ -46,6 +46,7 @@ pub mod json;
 pub mod mapped;
 pub mod meaning;
 pub mod outcome;
+pub mod pace;
 pub mod payload;
 pub mod reencode;
 pub mod replay;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use rdbridge::pace::Rates;
 use rdbridge::replay::ExpiredPolicy;
 use rdbridge::select::{Criteria, Glob, KeyPattern, Numbers, TtlFilter, TypeName};
 use rdbridge::target::Assumed;
@@ -252,6 +253,8 @@ pub(crate) struct CompareArgs {
     /// Connections to the destination
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) connections: u16,
+    #[command(flatten)]
+    pub(crate) gentle: GentleArgs,
     /// Write every key that differs, with what differs, as a line of JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) differences: Option<PathBuf>,
@@ -346,6 +349,14 @@ pub(crate) struct PolicyArgs {
     /// Connections to the destination
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) connections: u16,
+    #[command(flatten)]
+    pub(crate) gentle: GentleArgs,
+    /// While a replica of the destination is further behind, nothing is sent
+    #[arg(long, value_name = "BYTES", default_value = "64MiB")]
+    pub(crate) max_replica_lag: ByteCount,
+    /// Slow down where the destination's other clients would wait so many milliseconds longer (one connection)
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_latency: Option<u32>,
     /// Go on where the destination evicts keys
     #[arg(long)]
     pub(crate) allow_eviction: bool,
@@ -364,6 +375,30 @@ pub(crate) struct PolicyArgs {
     /// What the destination is, where it does not say: redis-7.2, valkey-8.1
     #[arg(long, value_name = "SERVER")]
     pub(crate) assume: Option<Assumed>,
+}
+
+/// How fast the destination may be worked on, over all connections.
+#[derive(Debug, Args)]
+pub(crate) struct GentleArgs {
+    /// At most so many keys a second, over all connections
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_keys_per_sec: Option<u64>,
+    /// At most so many bytes a second
+    #[arg(long, value_name = "BYTES")]
+    max_bytes_per_sec: Option<ByteCount>,
+    /// At most so many commands a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_commands_per_sec: Option<u64>,
+}
+
+impl GentleArgs {
+    pub(crate) fn rates(&self) -> Rates {
+        Rates {
+            keys: self.max_keys_per_sec,
+            bytes: self.max_bytes_per_sec.map(|bytes| bytes.0),
+            commands: self.max_commands_per_sec,
+        }
+    }
 }
 
 /// What arrives.

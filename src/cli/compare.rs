@@ -152,6 +152,7 @@ fn options(args: &CompareArgs, run: &Run) -> Options {
         sample: args.sample.map(|percent| percent / 100.0),
         touch: args.touch,
         connections: args.connections.into(),
+        rates: args.gentle.rates(),
         extra: args.extra,
         digests: run.json,
         spool_dir: plan::spool_dir(&args.input.how),

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdbridge::error::Escaped;
 use rdbridge::input::{Input, Inputs, Tail, classify_tail};
@@ -289,7 +290,15 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         skip_damaged: policy.skip_damaged,
         spool_dir: plan::spool_dir(&args.input.how),
         untrusted: policy.untrusted,
-        connections: policy.connections.into(),
+        rates: policy.gentle.rates(),
+        max_latency: policy
+            .max_latency
+            .map(|ms| Duration::from_millis(ms.into())),
+        max_replica_lag: Some(policy.max_replica_lag.0),
+        connections: match policy.max_latency {
+            Some(_) => 1,
+            None => policy.connections.into(),
+        },
         assume: policy.assume,
         acknowledged: Arc::clone(&run.acknowledged),
         retry_for: args.journal.retry_for,
@@ -531,6 +540,10 @@ impl Watcher for Teller {
         ));
     }
 
+    fn note(&self, text: &str) {
+        self.lines.say(text);
+    }
+
     fn restarted(&self, entries: u64) {
         self.lines.say(&restarted(entries));
     }
@@ -691,12 +704,29 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
             report.all_runs.as_secs_f64()
         )?;
     }
-    if report.pauses > 0 {
+    if report.pauses > 0 || !report.longest_stall.is_zero() {
         writeln!(
             out,
-            "waited for the destination {}",
-            plural(report.pauses, "time")
+            "waited for the destination {}, nothing was sent for {:.1} s at the longest",
+            plural(report.pauses, "time"),
+            report.longest_stall.as_secs_f64()
         )?;
+    }
+    let kept = format!(
+        "{} of {}",
+        Grouped(report.settled),
+        plural(report.entries, "key")
+    );
+    match report.largest_lag {
+        Some(lag) => writeln!(
+            out,
+            "its replicas were {} behind at the most; {kept} are known to be on all of them",
+            ByteCount(lag).short()
+        )?,
+        None if report.settled > 0 => {
+            writeln!(out, "{kept} are known to be on the destination's disk")?
+        }
+        None => {}
     }
     match report.evicted {
         Some(0) => {}
@@ -730,6 +760,9 @@ fn figures(report: &Report) -> Map<String, Value> {
         "elapsed_seconds_all_runs": report.all_runs.as_secs_f64(),
         "runs": report.runs,
         "pauses": report.pauses,
+        "longest_stall_seconds": report.longest_stall.as_secs_f64(),
+        "largest_replica_lag": report.largest_lag,
+        "settled": report.settled,
         "journal": report.journal.as_ref().map(|path| path.display().to_string()),
         "adds_up": report.adds_up(),
         "stopped": report.stopped.as_ref().map(ToString::to_string),
@@ -746,6 +779,7 @@ fn compare_options(args: &LoadArgs, run: &Run) -> Comparison {
     Comparison {
         policies: arrival.policies,
         connections: arrival.connections,
+        rates: arrival.rates,
         spool_dir: arrival.spool_dir,
         touch: true,
         digests: run.json,

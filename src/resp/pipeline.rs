@@ -329,6 +329,22 @@ impl<T> Pipeline<T> {
         self.connection.end()
     }
 
+    /// For how long nothing was sent.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.connection.idle()
+    }
+
+    /// From now on at most so many commands are under way, and bytes as if these were of 1 KiB each.
+    pub fn bound(&mut self, commands: usize) {
+        let commands = commands.max(1);
+        self.window.options.most_commands = commands;
+        self.window.options.most_bytes = (commands as u64).saturating_mul(1024).min(64 << 20);
+        // It was chosen for how long others wait, not for the rate: there is nothing to find out by growing.
+        self.window.commands = commands;
+        self.window.bytes = self.window.options.most_bytes;
+    }
+
     /// Commands whose replies are due.
     #[must_use]
     pub fn due(&self) -> usize {

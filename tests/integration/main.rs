@@ -87,6 +87,9 @@ mod payloads;
 // What is read while a load runs.
 mod read_back;
 
+// Loads that others can live with.
+mod gentle;
+
 // A load that breaks off goes on.
 mod resume;
 

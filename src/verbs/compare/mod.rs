@@ -26,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::digest::Digests;
 use crate::meaning::{Abilities, Bookkeeping, Differences, Expiry, Verdict, Wanted, no_touch};
 use crate::outcome::Outcome as Arrival;
+use crate::pace::{Pace, Rates};
 use crate::replay::{ExpiredPolicy, Policies, arrival};
 use crate::resp::Connector;
 use crate::select::Selection;
@@ -53,6 +54,8 @@ pub struct Options {
     pub touch: bool,
     /// Connections; at least 1.
     pub connections: usize,
+    /// How fast it may be at the most, over all connections.
+    pub rates: Rates,
     /// Look for keys that only the destination has.
     pub extra: bool,
     /// Make digests of what is compared (not of a sample).
@@ -71,6 +74,7 @@ impl Default for Options {
             sample: None,
             touch: false,
             connections: 1,
+            rates: Rates::default(),
             extra: false,
             digests: false,
             spool_dir: PathBuf::from("/tmp"),
@@ -220,6 +224,7 @@ pub fn survey(
 pub struct Compare {
     connector: Connector,
     options: Options,
+    pace: Pace,
     facts: Facts,
     abilities: Abilities,
     touches: bool,
@@ -331,6 +336,7 @@ impl Compare {
         let names = options.extra.then(|| extra::Names::new(&options.spool_dir));
         Ok(Self {
             connector,
+            pace: Pace::new(options.rates),
             facts,
             abilities,
             touches: !untouched,
@@ -457,6 +463,7 @@ impl Compare {
             spool_dir: &self.options.spool_dir,
             watcher,
             stop: &stop,
+            pace: &self.pace,
             evicts: evicts(&self.facts),
             digests: self.options.digests && self.sample.is_none(),
             again,

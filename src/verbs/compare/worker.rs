@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Books, Digested, KeyEvent, Outcome, Tally, Watcher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::digest::Digester;
 use crate::meaning::{Abilities, Bench, Comparer, Expiry, Verdict, Wanted, no_touch};
+use crate::pace::{Cost, Pace};
 use crate::resp::Connector;
 
 /// What all connections of a round share.
@@ -21,6 +22,8 @@ pub(super) struct Shared<'run> {
     pub(super) spool_dir: &'run Path,
     pub(super) watcher: &'run dyn Watcher,
     pub(super) stop: &'run Stop,
+    /// How fast it may go.
+    pub(super) pace: &'run Pace,
     /// Which keys without an expiry, and with one, the destination may have evicted.
     pub(super) evicts: [bool; 2],
     /// Make digests of what is compared.
@@ -130,7 +133,20 @@ fn talk<'data>(
     let mut work = || -> Result<()> {
         loop {
             while let Some(wanted) = waiting.pop_front() {
+                let debt = shared.pace.book(Cost {
+                    keys: 1,
+                    bytes: wanted.entry.value.len() as u64,
+                    // Value and expiry.
+                    commands: 2,
+                });
                 comparer.push(wanted, (), &mut sink)?;
+                if let Some(debt) = debt {
+                    let until = Instant::now() + debt;
+                    comparer.drain(&mut sink)?;
+                    while !shared.stop.is_set() && Instant::now() < until {
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                }
             }
             if shared.stop.is_set() {
                 return Ok(());

@@ -79,6 +79,7 @@ impl Load {
                 self.stopped = Some(gave_up(error, trouble));
                 return false;
             }
+            let trouble_began = trouble.since;
             let wait = pause(trouble.tries).min(limit.saturating_sub(spent));
             trouble.tries = trouble.tries.saturating_add(1);
             watcher.pause(&PauseEvent {
@@ -92,6 +93,7 @@ impl Load {
                 self.stopped = Some(error);
                 return false;
             }
+            self.longest_pause = self.longest_pause.max(trouble_began.elapsed());
             match self.reconnect(watcher) {
                 Ok(()) => return true,
                 Err(ended) if ended.why.is_some() => self.interrupted = Some(ended),

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::standing::Standing;
 use super::stop::Stop;
+use super::{Watcher, lag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Cover, Recorder};
+use crate::pace::Pace;
 use crate::resp::{Arg, Connection, Connector};
 
 /// How often the counter is read.
@@ -57,6 +59,11 @@ pub(super) struct Run<'run> {
     pub(super) recorder: &'run Recorder,
     pub(super) stop: &'run Stop,
     pub(super) done: &'run AtomicBool,
+    /// Replicas may be so many bytes behind; `None`: as far as they like.
+    pub(super) most_lag: Option<u64>,
+    pub(super) lag: &'run lag::Watch,
+    pub(super) pace: &'run Pace,
+    pub(super) watcher: &'run dyn Watcher,
 }
 
 impl Watch {
@@ -71,6 +78,13 @@ impl Watch {
             if settled.elapsed() >= SETTLE_EVERY {
                 settled = Instant::now();
                 self.settle(run, &mut connection, &mut silent);
+            }
+            if let Some(limit) = run.most_lag.filter(|_| !silent)
+                && run.lag.is_due()
+            {
+                silent = open(run.connector, &mut connection)
+                    .and_then(|open| run.lag.look(open, limit, run.pace, run.watcher))
+                    .is_err();
             }
             let Some(before) = run.before.filter(|_| !silent) else {
                 continue;
@@ -87,10 +101,12 @@ impl Watch {
                 Err(_) => {
                     // The count at the end still tells, only later.
                     self.blind.store(true, Ordering::Relaxed);
+                    run.lag.let_go(run.pace);
                     silent = true;
                 }
             }
         }
+        run.lag.let_go(run.pace);
     }
 
     fn settle(&self, run: &Run<'_>, connection: &mut Option<Connection>, silent: &mut bool) {
@@ -103,6 +119,7 @@ impl Watch {
                 Ok(None) => Cover::After(run.lookback),
                 Err(_) => {
                     *silent = true;
+                    run.lag.let_go(run.pace);
                     Cover::Unknown
                 }
             },

@@ -15,8 +15,11 @@ mod contact;
 mod doubtful;
 mod eviction;
 mod functions;
+mod lag;
+mod latency;
 mod look_up;
 mod overlap;
+mod pacing;
 mod pass;
 mod read_back;
 mod repeated;
@@ -45,6 +48,7 @@ use crate::journal::{
 };
 use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Tally};
+use crate::pace::{Pace, Rates};
 use crate::payload::payload_type;
 use crate::reencode::{Form, older_forms};
 use crate::replay::{Policies, Terms};
@@ -99,6 +103,12 @@ pub struct Options {
     pub untrusted: bool,
     /// Connections; at least 1.
     pub connections: usize,
+    /// How fast it may be at the most, over all connections.
+    pub rates: Rates,
+    /// What the destination's other clients may wait longer because of the load; `None`: as long as it takes.
+    pub max_latency: Option<Duration>,
+    /// While a replica of the destination is more bytes behind, nothing is sent; `None`: that is not looked at.
+    pub max_replica_lag: Option<u64>,
     /// How much may be under way on each.
     pub window: WindowOptions,
     /// Product and version by the user's word.
@@ -135,6 +145,9 @@ impl Default for Options {
             spool_dir: std::path::PathBuf::from("/tmp"),
             untrusted: false,
             connections: 1,
+            rates: Rates::default(),
+            max_latency: None,
+            max_replica_lag: Some(64 << 20),
             window: WindowOptions::default(),
             assume: None,
             acknowledged: Arc::default(),
@@ -171,6 +184,9 @@ pub trait Watcher: Sync {
 
     /// The destination cannot be written to now; it will be tried again.
     fn pause(&self, _event: &PauseEvent<'_>) {}
+
+    /// Something about the destination that a person would want to know.
+    fn note(&self, _text: &str) {}
 
     /// The destination failed over or started again: so many acknowledged entries are looked up again.
     fn restarted(&self, _entries: u64) {}
@@ -216,6 +232,10 @@ pub struct Load {
     walk: Option<&'static str>,
     recorder: Recorder,
     verified: Verified,
+    pace: Pace,
+    lag: lag::Seen,
+    /// The longest time in which no key could get through.
+    longest_pause: Duration,
     /// Entries of each input.
     entries: Vec<u64>,
     /// Databases that are needed at the destination.
@@ -289,6 +309,12 @@ pub struct Report {
     pub runs: u32,
     /// How often it had to wait for the destination.
     pub pauses: u64,
+    /// The longest time in which nothing was sent, because the destination could not take it or its replicas were behind.
+    pub longest_stall: Duration,
+    /// How far its replicas were behind at the most, bytes; `None` where none was seen.
+    pub largest_lag: Option<u64>,
+    /// Entries that a failover or restart of the destination cannot lose, as far as it tells.
+    pub settled: u64,
     /// Its journal.
     pub journal: Option<PathBuf>,
     /// Why it ended early, if it did.
@@ -326,6 +352,7 @@ impl Load {
     pub fn begin(connector: Connector, surveys: &[Survey], mut options: Options) -> Result<Self> {
         let started = Instant::now();
         options.policies.replace = options.on_conflict == OnConflict::Replace;
+        let rates = options.rates;
         let dbs: BTreeSet<u64> = surveys
             .iter()
             .flat_map(|s| s.dbs.keys())
@@ -409,6 +436,9 @@ impl Load {
             walk,
             recorder: Recorder::new(unrecorded(surveys), None, None),
             verified: Verified::default(),
+            pace: Pace::new(rates),
+            lag: lag::Seen::default(),
+            longest_pause: Duration::ZERO,
             entries: surveys.iter().map(|survey| survey.entries).collect(),
             dbs,
             sample: surveys
@@ -610,10 +640,14 @@ impl Load {
         if silent {
             self.evictions_known = false;
         } else if let Some(before) = self.evicted_before {
-            let now = self
-                .connector
-                .connect()
-                .and_then(|mut connection| eviction::evicted_keys(&mut connection));
+            let now = self.connector.connect().and_then(|mut connection| {
+                standing::settle_last(
+                    &mut connection,
+                    &self.recorder,
+                    self.options.failover_lookback,
+                )?;
+                eviction::evicted_keys(&mut connection)
+            });
             match now {
                 Ok(Some(now)) => {
                     // The last value counts from before to after: what a watch missed is in it.
@@ -662,6 +696,9 @@ impl Load {
             all_runs: Duration::from_millis(record.elapsed_ms),
             runs: record.runs,
             pauses: self.pauses,
+            longest_stall: self.longest_pause.max(self.lag.longest),
+            largest_lag: self.lag.largest,
+            settled: record.settled.finished.total(),
             journal,
             stopped: self.stopped,
             aborted,

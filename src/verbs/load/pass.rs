@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::functions;
 use super::stop::{Ended, Stop};
 use super::worker::{self, Batch, Shared, Worker};
-use super::{KeyEvent, Load, OnConflict, Verified, Watcher, eviction, repeated};
+use super::{KeyEvent, Load, OnConflict, Verified, Watcher, eviction, lag, latency, repeated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Ranges;
 use crate::outcome::{Outcome, Tally};
@@ -51,6 +51,7 @@ impl Load {
             });
         let far = Far::default();
         let evictions = eviction::Watch::default();
+        let lag = lag::Watch::default();
         let verified = Mutex::new(Verified::default());
         let done = AtomicBool::new(false);
         let base = self.positions(input).start;
@@ -71,6 +72,7 @@ impl Load {
             walk: self.walk.is_some(),
             spool_dir: self.options.spool_dir.as_path(),
             abilities: self.abilities.as_ref(),
+            pace: &self.pace,
             verify: self.options.verify,
             verified: &verified,
         };
@@ -85,9 +87,17 @@ impl Load {
                     recorder: &self.recorder,
                     stop: &stop,
                     done: &done,
+                    most_lag: self.options.max_replica_lag,
+                    lag: &lag,
+                    pace: &self.pace,
+                    watcher,
                 };
                 let evictions = &evictions;
                 scope.spawn(move || evictions.run(&watch));
+            }
+            if let Some(allowed) = self.options.max_latency {
+                let (connector, pace, stop, done) = (&self.connector, &self.pace, &stop, &done);
+                scope.spawn(move || latency::run(connector, allowed, pace, stop, done));
             }
             // Under `replace` a second entry of a key is answered like the first. Under the other policies it cannot be, so
             // where no key existed, none stands twice, and the search can wait for the first one that did.
@@ -157,6 +167,9 @@ impl Load {
         {
             stop.set(error);
         }
+        let seen = lag.seen();
+        self.lag.largest = self.lag.largest.max(seen.largest);
+        self.lag.longest = self.lag.longest.max(seen.longest);
         if let Ok(verified) = verified.lock() {
             self.verified.same = self.verified.same.saturating_add(verified.same);
             self.verified.not_comparable = self
@@ -392,6 +405,9 @@ fn lost_thread() -> Error {
     )
 }
 
+/// So many entries are read between two looks at whether the connection is idle.
+const LOOK: u64 = 65536;
+
 /// Entries in one batch to a connection.
 const BATCH: usize = 128;
 
@@ -510,6 +526,13 @@ impl<'run, 'data> Feeder<'run, 'data> {
         }
     }
 
+    /// Passing over entries can take long: the only connection is not to be cut meanwhile.
+    fn keep_open(&mut self) {
+        if let Some(worker) = &mut self.worker {
+            worker.keep_open();
+        }
+    }
+
     fn flush(mut self) {
         self.hand_out();
         if let Err(error) = self.record() {
@@ -546,6 +569,9 @@ fn feed<'data>(
             }
         };
         entries += 1;
+        if entries.is_multiple_of(LOOK) {
+            feeder.keep_open();
+        }
         let position = shared.base.saturating_add(entry.ordinal);
         let end = entry.end();
         let handled = match selection.admits(entry, &mut scratch) {

@@ -1,10 +1,10 @@
 //! What the destination keeps of what it acknowledged: read from `INFO`, again and again while a load runs.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::journal::Cover;
+use crate::journal::{Cover, Recorder};
 use crate::resp::{Arg, Connection};
 
 /// How the destination stands.
@@ -36,7 +36,18 @@ impl Standing {
     /// # Errors
     /// The connection fails.
     pub(super) fn ask(connection: &mut Connection) -> Result<Option<Self>> {
-        let reply = connection.request(&[Arg::from("INFO")])?;
+        Self::ask_about(connection, &[Arg::from("INFO")])
+    }
+
+    /// The same by another question: what its answer does not tell is `None`.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub(super) fn ask_about(
+        connection: &mut Connection,
+        question: &[Arg<'_>],
+    ) -> Result<Option<Self>> {
+        let reply = connection.request(question)?;
         Ok(reply
             .text()
             .map(|text| Self::read(&String::from_utf8_lossy(text))))
@@ -98,6 +109,34 @@ impl Standing {
             (Some(false), Some(saved)) => Cover::SavedBefore(saved),
             _ => Cover::After(lookback),
         }
+    }
+}
+
+/// How long replicas are given to confirm the end of a load: they do so once a second.
+const LAST_WAIT: Duration = Duration::from_millis(2500);
+
+/// Asks once more when everything was answered, and waits a little where replicas are about to confirm it.
+///
+/// # Errors
+/// The connection fails, or the journal cannot be written.
+pub(super) fn settle_last(
+    connection: &mut Connection,
+    recorder: &Recorder,
+    lookback: Duration,
+) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let acknowledged = recorder.acknowledged();
+        let Some(standing) = Standing::ask(connection)? else {
+            return Ok(());
+        };
+        recorder.settle(acknowledged, standing.cover(lookback))?;
+        let waits = standing.connected.unwrap_or(0) > 0 && !standing.replicas.is_empty();
+        let settled = recorder.record().settled.finished.total();
+        if !waits || settled >= recorder.finished_total() || begun.elapsed() >= LAST_WAIT {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

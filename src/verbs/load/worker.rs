@@ -7,9 +7,10 @@
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::pacing;
 use super::pass::Far;
 use super::read_back::{self, ToRead};
 use super::stop::{Stop, Why};
@@ -18,6 +19,7 @@ use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::journal::{Miss, Ranges, Recorder};
 use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Tally};
+use crate::pace::Pace;
 use crate::replay::{Decision, Ladder, Policies, Step, Terms};
 use crate::resp::{Answer, End, Pipeline, Sink};
 use crate::snapshot::{Entry, EntryPlace, Snapshot, ValueType};
@@ -47,6 +49,8 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) spool_dir: &'run Path,
     /// What may be asked about doubtful entries, where there are any.
     pub(super) abilities: Option<&'run Abilities>,
+    /// How fast it may go.
+    pub(super) pace: &'run Pace,
     /// What was stored is read back.
     pub(super) verify: bool,
     /// What came out of that.
@@ -107,8 +111,12 @@ pub(super) fn run<'data>(
     batches: &Receiver<Batch<'data>>,
 ) {
     let mut worker = Worker::begin(shared, pipeline);
-    for batch in batches {
-        worker.take(batch);
+    loop {
+        match batches.recv_timeout(pacing::IDLE) {
+            Ok(batch) => worker.take(batch),
+            Err(RecvTimeoutError::Timeout) => worker.keep_open(),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
     }
     worker.finish();
 }
@@ -174,8 +182,8 @@ impl<'s, 'data> Worker<'s, 'data> {
                 .iter()
                 .try_for_each(|entry| match shared.stop.is_set() {
                     true => Ok(()),
-                    false => sender
-                        .send(entry, Step::RAW, "", pipeline, replies)
+                    false => pacing::wait(shared, entry, pipeline, replies)
+                        .and_then(|()| sender.send(entry, Step::RAW, "", pipeline, replies))
                         .and_then(|()| sender.send_again(pipeline, replies))
                         .and_then(|()| match replies.to_read.len() >= read_back::MANY {
                             true => sender.read_back(pipeline, replies),
@@ -185,6 +193,15 @@ impl<'s, 'data> Worker<'s, 'data> {
         });
         if let Err(error) = sent {
             failed(shared, pipeline, error);
+        }
+    }
+
+    /// Uses the connection where it was idle for long.
+    pub(super) fn keep_open(&mut self) {
+        if !self.shared.stop.is_set()
+            && let Err(error) = pacing::keep_open(&mut self.pipeline, &mut self.replies)
+        {
+            failed(self.shared, &self.pipeline, error);
         }
     }
 
