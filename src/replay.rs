@@ -150,6 +150,47 @@ impl Terms {
         })
     }
 
+    /// Takes in the terms of another node, `name`: what either refuses is refused, and what they take differently is, too.
+    pub fn narrow(
+        &mut self,
+        other: &Self,
+        types: &[(ValueType, Dialect)],
+        modules: &[ModuleId],
+        name: &str,
+    ) {
+        let both = |ours: &TypeTerms, theirs: &TypeTerms| match (ours, theirs) {
+            (TypeTerms::Take(a), TypeTerms::Take(b)) if a != b => {
+                Some(TypeTerms::Refuse(Cow::Owned(format!(
+                    "{name} takes it in another version of the payload than the nodes before it"
+                ))))
+            }
+            (TypeTerms::Take(_), TypeTerms::Refuse(why)) => {
+                Some(TypeTerms::Refuse(Cow::Owned(format!("{name}: {why}"))))
+            }
+            _ => None,
+        };
+        for (value_type, dialect) in types {
+            let terms = self.get(*value_type, *dialect);
+            let terms = terms.zip(other.get(*value_type, *dialect));
+            if let Some(terms) = terms.and_then(|(ours, theirs)| both(ours, theirs)) {
+                self.set(*value_type, *dialect, terms);
+            }
+        }
+        for module in modules {
+            let terms = self.modules.get(module).zip(other.modules.get(module));
+            if let Some(terms) = terms.and_then(|(ours, theirs)| both(ours, theirs)) {
+                self.set_module(*module, terms);
+            }
+        }
+        if self.key_meta != other.key_meta {
+            self.key_meta = None;
+        }
+        self.max_bulk = self.max_bulk.min(other.max_bulk);
+        self.knows_replace &= other.knows_replace;
+        self.knows_absttl &= other.knows_absttl;
+        self.lfu &= other.lfu;
+    }
+
     fn of(&self, entry: &Entry<'_>) -> Option<&TypeTerms> {
         if entry.value_type == ValueType::MODULE_2
             && let Ok(id) = length::read(&mut Cursor::new(entry.value, entry.value_offset))

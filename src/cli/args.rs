@@ -9,11 +9,11 @@ use clap::{Args, Parser, Subcommand};
 use rdbridge::pace::Rates;
 use rdbridge::replay::ExpiredPolicy;
 use rdbridge::select::{Criteria, Glob, KeyPattern, Numbers, TtlFilter, TypeName};
-use rdbridge::target::Assumed;
+use rdbridge::target::{Assumed, NodeAlias};
 use rdbridge::time::Timestamp;
 use rdbridge::units::ByteCount;
 use rdbridge::value::commands::{Loss, Losses};
-use rdbridge::verbs::load::{FunctionPolicy, OnConflict};
+use rdbridge::verbs::load::{Clustering, FunctionPolicy, OnConflict};
 use regex::bytes::Regex;
 
 /// Takes a Redis dump.rdb into any server that accepts only commands, and shows what is in it.
@@ -216,6 +216,8 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) destination: DestinationArgs,
     #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
     pub(crate) journal: JournalArgs,
@@ -272,6 +274,39 @@ fn parse_percent(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|percent| *percent > 0.0 && *percent <= 100.0)
         .ok_or_else(|| "write a number above 0, at most 100".to_owned())
+}
+
+/// Where keys go in a cluster, and who is the master.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster and Sentinel")]
+pub(crate) struct ClusterArgs {
+    /// Whether the destination is a cluster: auto asks it, no takes it for one endpoint whatever it says
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) cluster: Cluster,
+    /// A node of the cluster that calls itself A is reached as B, each host or host:port; may be repeated
+    #[arg(long, value_name = "A=B", conflicts_with = "sentinel")]
+    pub(crate) node_map: Vec<NodeAlias>,
+    /// The address is a sentinel's: load into the master that it watches under this name, asked at every connect
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sentinel: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Cluster {
+    #[default]
+    Auto,
+    Yes,
+    No,
+}
+
+impl From<Cluster> for Clustering {
+    fn from(typed: Cluster) -> Self {
+        match typed {
+            Cluster::Auto => Clustering::Auto,
+            Cluster::Yes => Clustering::Yes,
+            Cluster::No => Clustering::No,
+        }
+    }
 }
 
 /// How a load survives.
@@ -346,7 +381,7 @@ pub(crate) struct PolicyArgs {
     /// Function libraries: load them, replace those that exist, or skip them [default: load; skip where keys are selected]
     #[arg(long, value_enum)]
     pub(crate) functions: Option<Functions>,
-    /// Connections to the destination
+    /// Connections to the destination; to each shard of a cluster
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) connections: u16,
     #[command(flatten)]

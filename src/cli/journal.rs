@@ -138,7 +138,7 @@ impl Opened {
             elapsed_ms: 0,
             destination: connector.address.to_string(),
             product: String::new(),
-            run_id: None,
+            run_ids: std::collections::BTreeMap::new(),
             keys_before: None,
             inputs,
             entries,
@@ -226,6 +226,9 @@ fn options(args: &LoadArgs, names: Option<&Names>) -> BTreeMap<String, String> {
         "--functions",
         format!("{:?}", args.policy.functions).to_lowercase(),
     );
+    if let Some(name) = &args.cluster.sentinel {
+        put("--sentinel", name.clone());
+    }
     let allowed = args.loss.allowed();
     if !allowed.is_empty() {
         let names: Vec<_> = allowed.iter().map(|loss| loss.to_string()).collect();

@@ -13,7 +13,7 @@ use rdbridge::resp::Connector;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
-use rdbridge::target::Facts;
+use rdbridge::target::NodeMap;
 use rdbridge::units::ByteCount;
 use rdbridge::verbs::compare::Options as Comparison;
 use rdbridge::verbs::load::{
@@ -35,7 +35,8 @@ use super::progress::Lines;
 const PEEKED: u64 = 64 * 1024;
 
 pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<Exit> {
-    let connector = run.connector(&args.destination)?;
+    let mut connector = run.connector(&args.destination)?;
+    connector.sentinel.clone_from(&args.cluster.sentinel);
     if let Some(db @ 1..) = connector.address.db {
         return Err(Error::new(
             ErrorKind::Usage,
@@ -75,7 +76,12 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let mut selection = run.selection(&args.select, &args.input.how)?;
     // What can be refused is refused now, not after an hour of reading.
     let key = peek(&inputs, &mut selection, &options);
-    load::first_contact(&connector, &options, key)?;
+    let contacted = load::first_contact(&connector, &options, key)?;
+    if args.policy.compare
+        && let Some(refusal) = contacted.refusal_of_cluster()
+    {
+        return Err(refusal.with_hint("load without --compare").into());
+    }
 
     let (mut surveys, mut ids) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
@@ -105,7 +111,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         run.note("a part of the keys is selected, so function libraries are left out: --functions load takes them along");
     }
     let mut load = Load::begin(connector.clone(), &surveys, options)?;
-    say_destination(run, &connector, load.facts());
+    say_destination(run, &connector, &load);
     if libraries > 0
         && let Some(why) = load.refuses_functions()
     {
@@ -300,6 +306,8 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
             None => policy.connections.into(),
         },
         assume: policy.assume,
+        cluster: args.cluster.cluster.into(),
+        node_map: NodeMap::new(args.cluster.node_map.iter().cloned()),
         acknowledged: Arc::clone(&run.acknowledged),
         retry_for: args.journal.retry_for,
         wait_for: args.journal.wait_for,
@@ -484,13 +492,22 @@ fn found(survey: &Survey, run: &Run) -> String {
     format!("{line}; {}", survey.producer.taken(run.now))
 }
 
-fn say_destination(run: &Run, connector: &Connector, facts: &Facts) {
+fn say_destination(run: &Run, connector: &Connector, load: &Load) {
+    let facts = load.facts();
     let keys = match facts.total_keys() {
         Some(0) => ", empty".to_owned(),
         Some(keys) => format!(", holds {} already", plural(keys, "key")),
         None => ", does not say how many keys it holds".to_owned(),
     };
-    let line = format!("destination {}: {}{keys}", connector.address, facts.name());
+    let shards = match load.shards() {
+        1 => String::new(),
+        many => format!(", a cluster of {many} shards"),
+    };
+    let line = format!(
+        "destination {}: {}{shards}{keys}",
+        connector.address,
+        facts.name()
+    );
     // That somebody's keys are there is worth a line whatever was asked for.
     if facts.total_keys() == Some(0) {
         run.note(&line);
@@ -712,6 +729,15 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
             report.longest_stall.as_secs_f64()
         )?;
     }
+    if report.redirected != (0, 0) {
+        let (moved, asked) = report.redirected;
+        writeln!(
+            out,
+            "slots moved meanwhile: keys were sent on {} by MOVED, {} by ASK",
+            plural(moved, "time"),
+            plural(asked, "time")
+        )?;
+    }
     let kept = format!(
         "{} of {}",
         Grouped(report.settled),
@@ -763,6 +789,8 @@ fn figures(report: &Report) -> Map<String, Value> {
         "longest_stall_seconds": report.longest_stall.as_secs_f64(),
         "largest_replica_lag": report.largest_lag,
         "settled": report.settled,
+        "shards": report.shards,
+        "redirected": { "moved": report.redirected.0, "ask": report.redirected.1 },
         "journal": report.journal.as_ref().map(|path| path.display().to_string()),
         "adds_up": report.adds_up(),
         "stopped": report.stopped.as_ref().map(ToString::to_string),

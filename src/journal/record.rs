@@ -166,8 +166,9 @@ pub struct Record {
     pub destination: String,
     /// Product and version, as the destination said when this was written.
     pub product: String,
-    /// The server's own name for its process; another one means that it was started again, or is another server.
-    pub run_id: Option<String>,
+    /// The servers' own names for their processes, by address; another one means that it was started again, or is another
+    /// server. Those that do not tell are left out.
+    pub run_ids: BTreeMap<String, String>,
     /// Keys that the destination held before the first write, where it said so.
     pub keys_before: Option<u64>,
     /// The inputs, in order.

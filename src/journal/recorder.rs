@@ -1,6 +1,6 @@
 //! Keeps the record of a load that is under way, from several threads, and writes it down.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -37,8 +37,8 @@ pub enum Cover {
 #[derive(Debug)]
 struct Checkpoint {
     progress: Progress,
-    /// The length of the stream of changes, asked after the progress was made.
-    offset: Option<u64>,
+    /// The length of each shard's stream of changes, asked after the progress was made.
+    offsets: Vec<Option<u64>>,
     taken: Instant,
     unix_seconds: u64,
 }
@@ -206,10 +206,10 @@ impl Recorder {
     }
 
     /// Product, process and evictions, as they are known now.
-    pub fn destination(&self, product: String, run_id: Option<String>, evicted: u64) {
+    pub fn destination(&self, product: String, run_ids: BTreeMap<String, String>, evicted: u64) {
         let mut inner = self.inner();
         inner.record.product = product;
-        inner.record.run_id = run_id;
+        inner.record.run_ids = run_ids;
         inner.record.evicted = evicted;
     }
 
@@ -219,33 +219,39 @@ impl Recorder {
         self.inner().record.acknowledged.clone()
     }
 
-    /// Takes in what the destination keeps, and writes the journal.
+    /// Takes in what each shard of the destination keeps, always in the same order, and writes the journal.
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub fn settle(&self, acknowledged: Progress, cover: Cover) -> Result<()> {
+    pub fn settle(&self, acknowledged: Progress, covers: &[Cover]) -> Result<()> {
         let mut inner = self.inner();
         let same = |checkpoint: &Checkpoint| checkpoint.progress == acknowledged;
         if inner.waiting.len() < WAITING && !inner.waiting.back().is_some_and(same) {
             inner.waiting.push_back(Checkpoint {
                 progress: acknowledged,
-                offset: match cover {
-                    Cover::Offset { now, .. } => Some(now),
-                    _ => None,
-                },
+                offsets: covers
+                    .iter()
+                    .map(|cover| match cover {
+                        Cover::Offset { now, .. } => Some(*now),
+                        _ => None,
+                    })
+                    .collect(),
                 taken: Instant::now(),
                 unix_seconds: unix_now().as_secs(),
             });
         }
         while let Some(first) = inner.waiting.front() {
-            let covered = match cover {
+            let covers_it = |(shard, cover): (usize, &Cover)| match *cover {
                 Cover::Unknown => false,
-                Cover::Offset { covered, .. } => first.offset.is_some_and(|at| at <= covered),
+                Cover::Offset { covered, .. } => {
+                    let at = first.offsets.get(shard).copied().flatten();
+                    at.is_some_and(|at| at <= covered)
+                }
                 Cover::SavedBefore(then) => first.unix_seconds < then,
                 Cover::After(wait) => first.taken.elapsed() >= wait,
                 Cover::AtOnce => true,
             };
-            if !covered {
+            if covers.is_empty() || !covers.iter().enumerate().all(covers_it) {
                 break;
             }
             if let Some(first) = inner.waiting.pop_front() {

@@ -415,7 +415,15 @@ pub(super) fn unreadable_name(error: &Error) -> Verdict {
 
 /// What a refusal means: some are about the server, all others about this key.
 pub(super) fn refusal(words: &[u8]) -> Result<Verdict> {
-    const OF_THE_SERVER: [&[u8]; 4] = [b"LOADING", b"NOAUTH", b"MASTERDOWN", b"CLUSTERDOWN"];
+    const OF_THE_SERVER: [&[u8]; 7] = [
+        b"LOADING",
+        b"NOAUTH",
+        b"MASTERDOWN",
+        b"CLUSTERDOWN",
+        b"TRYAGAIN",
+        b"MOVED ",
+        b"ASK ",
+    ];
     let shown = Escaped(words.get(..256).unwrap_or(words)).to_string();
     if OF_THE_SERVER.iter().any(|begin| words.starts_with(begin)) {
         return Err(Error::new(

@@ -20,6 +20,7 @@ use super::mark::{MarkKind, Marks};
 use super::pack::{self, Arg, Out};
 use super::reply::{Limits, Reply, Scanned, Scanner, nonsense};
 use super::secret::{Secret, SecretSource};
+use super::sentinel;
 use super::stream::{Stream, StreamOptions};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 
@@ -32,6 +33,8 @@ pub struct Connector {
     pub options: StreamOptions,
     /// Asked at each connect; what it gives goes before the address's own password.
     pub secret: Option<SecretSource>,
+    /// The address is a sentinel's, which is asked at each connect where the master of this name is.
+    pub sentinel: Option<String>,
 }
 
 impl fmt::Debug for Connector {
@@ -51,23 +54,49 @@ impl Connector {
             address,
             options: StreamOptions::default(),
             secret: None,
+            sentinel: None,
         }
     }
 
-    /// Connects, logs in, and selects the address's database.
+    /// Connects, logs in, and selects the address's database: of the master that the sentinel names, where it is one's.
     ///
     /// # Errors
     /// Kind `Destination` with the server's own words where it refuses; the secret is in none of them.
     pub fn connect(&self) -> Result<Connection> {
+        match &self.sentinel {
+            None => self.connect_to(&self.address),
+            Some(name) => sentinel::connect(self, name),
+        }
+    }
+
+    /// The same without a login, as sentinels mostly want none.
+    pub(super) fn connect_plainly(&self) -> Result<Connection> {
+        self.open(&self.address, None, None)
+    }
+
+    pub(super) fn connect_to(&self, address: &Address) -> Result<Connection> {
         let secret = match &self.secret {
             Some(source) => source()?,
             None => None,
         }
-        .or_else(|| self.address.password.clone());
-        let stream = Stream::connect(&self.address.endpoint, &self.options)?;
+        .or_else(|| address.password.clone());
+        let mut connection = self.open(address, address.user.as_deref(), secret.as_ref())?;
+        if let Some(db) = address.db {
+            connection.select(db)?;
+        }
+        Ok(connection)
+    }
+
+    fn open(
+        &self,
+        address: &Address,
+        user: Option<&str>,
+        secret: Option<&Secret>,
+    ) -> Result<Connection> {
+        let stream = Stream::connect(&address.endpoint, &self.options)?;
         let mut connection = Connection {
             stream,
-            name: self.address.to_string(),
+            name: address.to_string(),
             io_timeout: self.options.io_timeout,
             interrupted: self.options.interrupted.clone(),
             interrupted_at: None,
@@ -87,10 +116,7 @@ impl Connector {
             marks: Marks::new(MarkKind::Echo),
             marks_tried: false,
         };
-        connection.log_in(self.address.user.as_deref(), secret.as_ref())?;
-        if let Some(db) = self.address.db {
-            connection.select(db)?;
-        }
+        connection.log_in(user, secret)?;
         Ok(connection)
     }
 }

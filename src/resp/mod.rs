@@ -45,6 +45,7 @@ pub mod pack;
 pub mod pipeline;
 pub mod reply;
 mod secret;
+mod sentinel;
 pub mod stream;
 pub mod talk;
 #[cfg(feature = "tls")]

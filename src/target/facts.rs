@@ -159,26 +159,15 @@ impl Facts {
         Some(self.maxmemory_policy.as_deref()? != "noeviction")
     }
 
-    /// Why nothing can be loaded here, in words: cluster mode, a replica, a sentinel, still loading, too few databases.
+    /// Why nothing can be loaded here, in words: a replica, a sentinel, still loading, too few databases.
     #[must_use]
     pub fn refusal(&self) -> Option<Error> {
         let refuse = |what: &str| Error::new(ErrorKind::Destination, what.to_owned());
-        match self.mode {
-            Some(Mode::Cluster) => {
-                return Some(
-                    refuse(
-                        "the destination is in cluster mode, which this version cannot load into",
-                    )
-                    .with_hint("load into a standalone server"),
-                );
-            }
-            Some(Mode::Sentinel) => {
-                return Some(
-                    refuse("the destination is a sentinel, which holds no data")
-                        .with_hint("give the address of the master that it watches"),
-                );
-            }
-            _ => {}
+        if self.mode == Some(Mode::Sentinel) {
+            return Some(
+                refuse("the destination is a sentinel, which holds no data")
+                    .with_hint("give the address of the master that it watches"),
+            );
         }
         if let Some(Role::Replica(master)) = &self.role {
             let error = refuse(
@@ -205,6 +194,16 @@ impl Facts {
             let elsewhere = "choose with --db, put it elsewhere with --map-db SRC:DST";
             let out_of_range =
                 |words: &str| words.contains("range") || words.contains("invalid DB");
+            if self.mode == Some(Mode::Cluster) {
+                return Some(
+                    refuse(&format!(
+                        "the destination is a cluster without a database {db}{has}"
+                    ))
+                    .with_hint(format!(
+                        "choose with --db 0, or put the keys into database 0 with --map-db {db}:0"
+                    )),
+                );
+            }
             return Some(match refused {
                 Some(closed) if !out_of_range(&closed.words) => refuse(&format!(
                     "the destination does not let us select database {db}{has}"
@@ -215,6 +214,17 @@ impl Facts {
             });
         }
         None
+    }
+
+    /// Why this cannot be used by what knows no clusters.
+    #[must_use]
+    pub fn refusal_of_cluster(&self) -> Option<Error> {
+        (self.mode == Some(Mode::Cluster)).then(|| {
+            Error::new(
+                ErrorKind::Destination,
+                "the destination is in cluster mode, which only `load` can use so far",
+            )
+        })
     }
 
     fn ask_hello(&mut self, connection: &mut Connection) -> Result<()> {
@@ -410,10 +420,21 @@ impl Facts {
             self.refused_db = dbs.iter().copied().filter(|db| *db >= count).min();
         }
         let wants_keys = self.keys.is_none();
-        if (counted.is_some() && !wants_keys) || self.mode == Some(Mode::Cluster) {
+        let home = connection.db();
+        if self.mode == Some(Mode::Cluster) {
+            // `databases` says nothing here: most clusters have the first one only.
+            self.refused_db = None;
+            for db in dbs.iter().copied().filter(|db| *db > 0).take(MOST_DBS) {
+                if !self.try_select(connection, db)? {
+                    self.refused_db = Some(db);
+                    break;
+                }
+            }
+            return connection.select(home);
+        }
+        if counted.is_some() && !wants_keys {
             return Ok(());
         }
-        let home = connection.db();
         let mut sizes = BTreeMap::new();
         let mut all_known = true;
         let mut needed = dbs.to_vec();

@@ -5,9 +5,11 @@
 //! - [`footer`]: which footer version a type needs, and a server takes.
 //! - [`mod@probe`]: which footers and types `RESTORE` takes here, found out without storing anything.
 //! - [`accept`]: the same from a table by product and version, joined with what probing found, as [`crate::replay::Terms`].
+//! - [`cluster`]: which node of a cluster serves which slots.
 //! - [`reaction`]: what an answer means.
 
 pub mod accept;
+pub mod cluster;
 pub mod facts;
 pub mod footer;
 pub mod probe;
@@ -18,6 +20,7 @@ pub mod reaction;
 mod tests;
 
 pub use accept::Acceptance;
+pub use cluster::{Node, NodeAlias, NodeMap, SLOTS, Topology};
 pub use facts::{Closed, Facts, Mode, Role};
 pub use probe::{Probed, Verdict, probe};
 pub use product::{Assumed, Product, Version};

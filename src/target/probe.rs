@@ -40,6 +40,8 @@ pub struct Probed {
     pub restore_closed: Option<String>,
     /// The key's name is closed to us (an ACL key pattern), in the server's words.
     pub key_closed: Option<String>,
+    /// The key's slot is another node's, in the server's words: nothing else is known then.
+    pub elsewhere: Option<String>,
     /// Whether `REPLACE`, and whether `ABSTTL` is known; tried only where the version is not.
     pub options: Option<(bool, bool)>,
     /// How many commands were sent.
@@ -275,7 +277,8 @@ impl Prober<'_> {
                 Reaction::Login => return fatal("it wants a login"),
                 Reaction::FindMaster => return fatal("it is a replica"),
                 Reaction::Moved(_) | Reaction::Ask(_) => {
-                    return fatal("it is in cluster mode, which this version cannot load into");
+                    self.probed.elsewhere = Some(words);
+                    Verdict::NotKnown
                 }
                 Reaction::Pause(Pause::OutOfMemory) => return fatal("it has no memory left"),
                 Reaction::Pause(Pause::CannotSave) => return fatal("it refuses writes"),

@@ -138,7 +138,7 @@ fn a_server_that_refuses_everything_is_not_known_and_nothing_is_sent_to_it() {
 
 #[test]
 fn what_stops_everything_is_said_in_the_servers_words() {
-    let cases: [(Answer, &str); 6] = [
+    let cases: [(Answer, &str); 5] = [
         (
             |_, _| Some(b"-NOAUTH Authentication required.\r\n".to_vec()),
             "NOAUTH",
@@ -171,16 +171,6 @@ fn what_stops_everything_is_said_in_the_servers_words() {
             },
             "OOM",
         ),
-        (
-            |c, n| {
-                if c[0] == b"RESTORE" {
-                    Some(b"-MOVED 1 h:1\r\n".to_vec())
-                } else {
-                    honest(c, n)
-                }
-            },
-            "MOVED",
-        ),
     ];
     for (answer, words) in cases {
         let mut connection = connect(answer);
@@ -202,6 +192,21 @@ fn what_stops_everything_is_said_in_the_servers_words() {
         "{:?}",
         facts.refusal()
     );
+}
+
+#[test]
+fn a_node_that_sends_probes_on_says_nothing_of_itself() {
+    let mut connection = connect(|c, n| {
+        if c[0] == b"RESTORE" {
+            Some(b"-MOVED 1 h:1\r\n".to_vec())
+        } else {
+            honest(c, n)
+        }
+    });
+    let facts = Facts::gather(&mut connection, &[0]).unwrap();
+    let probed = probe(&mut connection, &facts, "RESTORE", b"k", &types()).unwrap();
+    assert_eq!(probed.elsewhere.as_deref(), Some("\"MOVED 1 h:1\""));
+    assert_eq!(probed.lowest_footer_from(0), None);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn a_destination_that_cannot_be_used_is_told_before_anything_is_read() {
     let closed = format!("redis://u:p@127.0.0.1:{}", closed.port());
     for (url, says) in [
         (wrong, "WRONGPASS"),
-        (cluster.url(), "cluster mode"),
+        (cluster.url(), "slots have no owner"),
         (closed, "does not let us RESTORE"),
     ] {
         // Standard input never ends: whoever reads it first never gets to the destination.

@@ -93,5 +93,8 @@ mod gentle;
 // A load that breaks off goes on.
 mod resume;
 
+// Every key at its shard.
+mod cluster;
+
 // A network that does one thing wrong.
 mod faults;

@@ -23,7 +23,7 @@ fn record() -> Record {
         elapsed_ms: 5,
         destination: "redis://h:1".into(),
         product: "Redis 7.0.15".into(),
-        run_id: Some("abc".into()),
+        run_ids: [("redis://h:1".to_owned(), "abc".to_owned())].into(),
         keys_before: Some(0),
         inputs: vec![InputId::of("dump.rdb", b"REDIS0011 and more")],
         entries: vec![20],

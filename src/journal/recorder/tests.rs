@@ -13,7 +13,7 @@ fn record(entries: u64) -> Record {
         elapsed_ms: 0,
         destination: "redis://h:1".into(),
         product: String::new(),
-        run_id: None,
+        run_ids: BTreeMap::new(),
         keys_before: None,
         inputs: vec![InputId::of("dump.rdb", b"REDIS0011")],
         entries: vec![entries],
@@ -56,7 +56,7 @@ fn what_is_on_disk_never_promises_more_than_is_known() {
     restored(&recorder, 30..40);
     recorder.doubt(&Ranges::of(40..45));
     recorder
-        .settle(recorder.acknowledged(), Cover::Unknown)
+        .settle(recorder.acknowledged(), &[Cover::Unknown])
         .unwrap();
     let killed = on_disk();
     assert_eq!(
@@ -85,12 +85,12 @@ fn settled_is_what_every_replica_had_when_it_was_asked() {
     restored(&recorder, 0..10);
     let at = |now, covered| Cover::Offset { now, covered };
     recorder
-        .settle(recorder.acknowledged(), at(1000, 900))
+        .settle(recorder.acknowledged(), &[at(1000, 900)])
         .unwrap();
     assert_eq!(recorder.record().settled.finished.total(), 0);
     restored(&recorder, 10..30);
     recorder
-        .settle(recorder.acknowledged(), at(3000, 1000))
+        .settle(recorder.acknowledged(), &[at(3000, 1000)])
         .unwrap();
     assert_eq!(recorder.record().settled.finished, Ranges::of(0..10));
     assert_eq!(recorder.forget_unsettled().unwrap(), 20);
@@ -115,7 +115,7 @@ fn settled_by_time_by_a_snapshot_or_at_once() {
     ] {
         let recorder = Recorder::new(record(100), None, None);
         restored(&recorder, 0..5);
-        recorder.settle(recorder.acknowledged(), cover).unwrap();
+        recorder.settle(recorder.acknowledged(), &[cover]).unwrap();
         assert_eq!(
             recorder.record().settled.finished.total(),
             settled,

@@ -302,7 +302,7 @@ impl Compare {
         if let Some(Role::Replica(_)) = readable.role {
             readable.role = None;
         }
-        if let Some(refusal) = readable.refusal() {
+        if let Some(refusal) = readable.refusal_of_cluster().or_else(|| readable.refusal()) {
             return Err(refusal);
         }
         let untouched = no_touch(&mut connection)?;

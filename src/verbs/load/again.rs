@@ -3,12 +3,13 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::{Duration, Instant};
 
+use super::shards::{Found, Shards, lost_one};
 use super::stop::{Ended, Why};
 use super::{Load, Watcher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::Abilities;
 use crate::resp::Connection;
-use crate::target::{Facts, Role};
+use crate::target::Facts;
 use crate::verbs::{Position, Watch};
 
 /// The first pause.
@@ -109,20 +110,18 @@ impl Load {
     /// Connects and asks everything anew that may have changed.
     pub(super) fn reconnect(&mut self, watcher: &dyn Watcher) -> Result<(), Ended> {
         let for_good = |error: Error| Ended { error, why: None };
-        let mut connection = self.connector.connect().map_err(judge_connecting)?;
-        let mut facts = Facts::gather(&mut connection, &self.dbs)
-            .map_err(|error| judge_asking(&connection, error))?;
-        if let Some(assumed) = self.options.assume {
-            facts.assume(assumed);
-        }
-        if let Some(error) = facts.refusal() {
-            let why = match (&facts.role, facts.loading) {
-                (Some(Role::Replica(_)), _) => Some(Why::Replica),
-                (_, Some(true)) => Some(Why::Busy),
-                _ => None,
-            };
-            return Err(Ended { error, why });
-        }
+        let Found {
+            shards,
+            mut connections,
+            facts,
+            ..
+        } = Shards::find(
+            &self.connector,
+            Some(&self.shards),
+            &self.also,
+            &self.dbs,
+            &self.options,
+        )?;
         if (facts.product, facts.version) != (self.facts.product, self.facts.version) {
             let error = Error::new(
                 ErrorKind::Destination,
@@ -135,14 +134,20 @@ impl Load {
             .with_hint("the same command goes on with what it is now");
             return Err(for_good(error));
         }
-        if facts.run_id != self.facts.run_id {
+        if lost_one(&self.shards.run_ids(), &shards.run_ids()) {
             let forgotten = self.recorder.forget_unsettled().map_err(for_good)?;
             watcher.restarted(forgotten);
         }
         self.missing_keys(&facts).map_err(for_good)?;
         self.facts = facts;
-        self.ask_abilities(&mut connection)
-            .map_err(|error| judge_asking(&connection, error))
+        self.shards = shards;
+        let sample = self.sample.clone().unwrap_or_default();
+        match connections.get_mut(self.shards.of_key(&sample)) {
+            Some(connection) => self
+                .ask_abilities(connection)
+                .map_err(|error| judge_asking(connection, error)),
+            None => Ok(()),
+        }
     }
 
     /// A destination that holds fewer keys than it kept for sure was emptied, or is another one.
@@ -177,13 +182,22 @@ impl Load {
 }
 
 /// Words of servers that pass.
-const PASSING: [&str; 5] = [
+const PASSING: [&str; 7] = [
     "LOADING ",
     "MASTERDOWN ",
     "BUSY ",
     "TRYAGAIN ",
     "CLUSTERDOWN ",
+    // To whoever asks, not writes: the map is asked for anew, or the slot has moved when it is tried again.
+    "says MOVED ",
+    "says ASK ",
 ];
+
+/// Whether the server asks to wait.
+pub(super) fn passes(error: &Error) -> bool {
+    let words = error.to_string();
+    PASSING.iter().any(|code| words.contains(code))
+}
 
 /// Whether an error of connecting may go away. The destination was there before, so what is not a plain refusal does.
 pub(super) fn judge_connecting(error: Error) -> Ended {
@@ -212,7 +226,7 @@ pub(super) fn judge_connecting(error: Error) -> Ended {
 pub(super) fn judge_asking(connection: &Connection, error: Error) -> Ended {
     let why = if connection.end().is_some() && error.kind() != ErrorKind::Interrupted {
         Some(Why::Lost)
-    } else if PASSING.iter().any(|code| error.to_string().contains(code)) {
+    } else if passes(&error) {
         Some(Why::Busy)
     } else {
         None

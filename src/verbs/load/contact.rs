@@ -1,12 +1,16 @@
 //! The first contact: what can be refused is refused before hours are spent on reading.
 
+use std::collections::BTreeSet;
+
+use super::stop::Why;
 use crate::error::{Error, ErrorKind, Result};
-use crate::resp::{Connection, Connector};
+use crate::resp::Connector;
 use crate::select::Selection;
 use crate::snapshot::{Record, Snapshot};
 use crate::target::{Facts, probe};
 
 use super::Options;
+use super::shards::{Found, Shards};
 
 /// The name of a key, and the database that it goes to.
 pub type Peeked = (u64, Vec<u8>);
@@ -43,40 +47,36 @@ pub fn first_contact(
     key: Option<Peeked>,
 ) -> Result<Facts> {
     let dbs: Vec<u64> = key.iter().map(|(db, _)| *db).collect();
-    let (mut connection, facts) = ask(connector, &dbs, options)?;
+    let mut found = ask(connector, &dbs, options)?;
     let (db, name) = key.unwrap_or_else(|| (0, b"rdbridge~probe".to_vec()));
-    connection.select(db).map_err(open_db)?;
-    // One name that is closed tells nothing of the others.
-    let probed = probe(&mut connection, &facts, "RESTORE", &name, &[])?;
-    match probed.restore_closed {
-        Some(words) => Err(closed(&words)),
-        None => Ok(facts),
+    let shard = found.shards.of_key(&name);
+    if let Some((connection, facts)) = found.connections.get_mut(shard).zip(found.each.get(shard)) {
+        connection.select(db).map_err(open_db)?;
+        // One name that is closed tells nothing of the others.
+        let probed = probe(connection, facts, "RESTORE", &name, &[])?;
+        if let Some(words) = probed.restore_closed {
+            return Err(closed(&words));
+        }
     }
+    Ok(found.facts)
 }
 
 /// Connects, and refuses what cannot be loaded into.
-pub(super) fn ask(
-    connector: &Connector,
-    dbs: &[u64],
-    options: &Options,
-) -> Result<(Connection, Facts)> {
-    let mut connection = connector.connect().map_err(|error| match error.hint() {
-        None if error.kind() == ErrorKind::Destination => error.with_hint(
-            "nothing was sent: is the address right, does a server listen there, and is the way to it open",
-        ),
-        _ => error,
+pub(super) fn ask(connector: &Connector, dbs: &[u64], options: &Options) -> Result<Found> {
+    let found = Shards::find(connector, None, &BTreeSet::new(), dbs, options).map_err(|ended| {
+        let error = ended.error;
+        match error.hint() {
+            None if error.kind() == ErrorKind::Destination && ended.why == Some(Why::Lost) => error
+                .with_hint(
+                    "nothing was sent: is the address right, does a server listen there, and is the way to it open",
+                ),
+            _ => error,
+        }
     })?;
-    let mut facts = Facts::gather(&mut connection, dbs)?;
-    if let Some(assumed) = options.assume {
-        facts.assume(assumed);
-    }
-    if let Some(refusal) = facts.refusal() {
-        return Err(refusal);
-    }
     if options.require_empty {
-        demand_empty(&facts)?;
+        demand_empty(&found.facts)?;
     }
-    Ok((connection, facts))
+    Ok(found)
 }
 
 /// A database that cannot be selected.

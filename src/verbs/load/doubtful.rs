@@ -1,6 +1,7 @@
 //! Entries that were sent and whose replies never came: the destination is asked what it holds before anything is sent again.
 
 use super::OnConflict;
+use super::stop::Why;
 use super::worker::{Replies, Shared, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::{Bench, Comparer, Expiry, Verdict, Wanted};
@@ -57,6 +58,7 @@ pub(super) fn settle<'data>(
         Ok(())
     })?;
     drop(comparer);
+    let mut elsewhere = None;
     for (entry, road, verdict) in verdicts {
         let ticket = Ticket::of(&entry);
         match verdict {
@@ -77,6 +79,12 @@ pub(super) fn settle<'data>(
                     replies.decided(&ticket, Outcome::Conflict, "the destination has this key");
                 }
             },
+            // Its slot moved meanwhile: it stays doubtful, and is asked for again when it is known where it went.
+            Verdict::NotComparable(reason)
+                if shared.shards.is_cluster() && is_elsewhere(&reason) =>
+            {
+                elsewhere.get_or_insert(reason);
+            }
             Verdict::NotComparable(reason) => replies.decided(
                 &ticket,
                 Outcome::Uncertain,
@@ -84,6 +92,20 @@ pub(super) fn settle<'data>(
             ),
         }
     }
+    if let Some(reason) = elsewhere {
+        let error = Error::new(
+            ErrorKind::Destination,
+            format!("a key cannot be looked up: {reason}"),
+        );
+        shared.stop.pause(error, Why::Busy);
+    }
     to_send.sort_by_key(|entry| entry.ordinal);
     Ok(to_send)
+}
+
+/// Whether a node refused to tell of a key since it is not, or not yet, its own.
+fn is_elsewhere(reason: &str) -> bool {
+    ["MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN "]
+        .iter()
+        .any(|code| reason.contains(code))
 }

@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::shards::{Shard, Shards};
 use super::standing::Standing;
-use super::stop::Stop;
+use super::stop::{Stop, Why};
 use super::{Watcher, lag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Cover, Recorder};
 use crate::pace::Pace;
-use crate::resp::{Arg, Connection, Connector};
+use crate::resp::{Arg, Connection};
 
 /// How often the counter is read.
 const EVERY: Duration = Duration::from_millis(100);
@@ -30,13 +31,13 @@ pub(super) fn evicted_keys(connection: &mut Connection) -> Result<Option<u64>> {
     }))
 }
 
-fn open<'c>(
-    connector: &Connector,
-    connection: &'c mut Option<Connection>,
-) -> Result<&'c mut Connection> {
+/// A shard, and the connection to it, once there is one.
+type Watched<'run> = (&'run Shard, Option<Connection>);
+
+fn open<'c>((shard, connection): &'c mut Watched<'_>) -> Result<&'c mut Connection> {
     Ok(match connection {
         Some(open) => open,
-        None => connection.insert(connector.connect()?),
+        None => connection.insert(shard.connector.connect()?),
     })
 }
 
@@ -51,7 +52,7 @@ pub(super) struct Watch {
 
 /// What a watch needs to know.
 pub(super) struct Run<'run> {
-    pub(super) connector: &'run Connector,
+    pub(super) shards: &'run Shards,
     /// The counter before the first write; `None` where it is hidden.
     pub(super) before: Option<u64>,
     pub(super) allowed: bool,
@@ -70,21 +71,25 @@ impl Watch {
     /// Watches until the pass is done: stops it where keys are evicted and that is not allowed, and asks now and then what
     /// the destination keeps for sure, which goes into the journal.
     pub(super) fn run(&self, run: &Run<'_>) {
-        let mut connection = None;
+        let shards = run.shards.list().iter();
+        let mut connections: Vec<Watched<'_>> = shards.map(|shard| (shard, None)).collect();
         let (mut counted, mut settled) = (Instant::now(), Instant::now());
         let mut silent = false;
         while !run.done.load(Ordering::Acquire) {
             std::thread::sleep(NAP);
             if settled.elapsed() >= SETTLE_EVERY {
                 settled = Instant::now();
-                self.settle(run, &mut connection, &mut silent);
+                self.settle(run, &mut connections, &mut silent);
             }
             if let Some(limit) = run.most_lag.filter(|_| !silent)
                 && run.lag.is_due()
             {
-                silent = open(run.connector, &mut connection)
-                    .and_then(|open| run.lag.look(open, limit, run.pace, run.watcher))
-                    .is_err();
+                let open = connections.iter_mut().map(open).collect::<Result<Vec<_>>>();
+                let looked = open.and_then(|open| run.lag.look(open, limit, run.pace, run.watcher));
+                if looked.is_err() {
+                    run.lag.let_go(run.pace);
+                    silent = true;
+                }
             }
             let Some(before) = run.before.filter(|_| !silent) else {
                 continue;
@@ -94,7 +99,13 @@ impl Watch {
             }
             counted = Instant::now();
             // Not before: where the destination allows few connections, those that write come first.
-            let found = open(run.connector, &mut connection).and_then(evicted_keys);
+            let mut found: Result<Option<u64>> = Ok(Some(0));
+            for shard in &mut connections {
+                found = found.and_then(|sum| {
+                    let keys = open(shard).and_then(evicted_keys)?;
+                    Ok(sum.zip(keys).map(|(sum, keys)| sum.saturating_add(keys)))
+                });
+            }
             match found {
                 Ok(Some(now)) => self.judge(now, before, run.allowed, run.stop),
                 Ok(None) => self.blind.store(true, Ordering::Relaxed),
@@ -109,22 +120,31 @@ impl Watch {
         run.lag.let_go(run.pace);
     }
 
-    fn settle(&self, run: &Run<'_>, connection: &mut Option<Connection>, silent: &mut bool) {
+    fn settle(&self, run: &Run<'_>, connections: &mut [Watched<'_>], silent: &mut bool) {
         // First what is acknowledged, then how far the destination is: so it covers all of that.
         let acknowledged = run.recorder.acknowledged();
-        let cover = match *silent {
-            true => Cover::Unknown,
-            false => match open(run.connector, connection).and_then(Standing::ask) {
-                Ok(Some(standing)) => standing.cover(run.lookback),
-                Ok(None) => Cover::After(run.lookback),
-                Err(_) => {
-                    *silent = true;
-                    run.lag.let_go(run.pace);
-                    Cover::Unknown
-                }
-            },
-        };
-        if let Err(error) = run.recorder.settle(acknowledged, cover) {
+        let mut covers = Vec::with_capacity(connections.len());
+        for shard in connections {
+            covers.push(match *silent {
+                true => Cover::Unknown,
+                false => match open(shard).and_then(Standing::ask) {
+                    Ok(Some(standing))
+                        if run.shards.is_cluster() && fails_over(shard.0, &standing) =>
+                    {
+                        run.stop.pause(failed_over(shard.0), Why::Lost);
+                        Cover::Unknown
+                    }
+                    Ok(Some(standing)) => standing.cover(run.lookback),
+                    Ok(None) => Cover::After(run.lookback),
+                    Err(_) => {
+                        *silent = true;
+                        run.lag.let_go(run.pace);
+                        Cover::Unknown
+                    }
+                },
+            });
+        }
+        if let Err(error) = run.recorder.settle(acknowledged, &covers) {
             run.stop.set(error);
         }
     }
@@ -137,6 +157,23 @@ impl Watch {
             stop.set(evicts(grown));
         }
     }
+}
+
+/// Whether a shard is another process than it was, or no master any more. Its connections may stay open all the same.
+fn fails_over(shard: &Shard, standing: &Standing) -> bool {
+    let another = shard.run_id.as_ref().zip(standing.run_id.as_ref());
+    standing.is_master == Some(false) || another.is_some_and(|(before, now)| before != now)
+}
+
+#[cold]
+fn failed_over(shard: &Shard) -> Error {
+    Error::new(
+        ErrorKind::Destination,
+        format!(
+            "{} is not the master any more that it was",
+            shard.connector.address
+        ),
+    )
 }
 
 /// Why a load does not count as done where keys were evicted.

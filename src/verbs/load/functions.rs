@@ -59,6 +59,27 @@ impl FunctionReport {
     }
 }
 
+impl FunctionReport {
+    /// Libraries of one input that another master of the same cluster refused. Failures up to `earlier` are of other inputs.
+    pub(super) fn also_failed(&mut self, earlier: usize, failed: Vec<FunctionFailure>, node: &str) {
+        for FunctionFailure { offset, reason } in failed {
+            let of_this = self.failed.get(earlier..).unwrap_or_default();
+            if of_this.iter().any(|before| before.offset == offset) {
+                continue;
+            }
+            // Each library counts once.
+            match self.loaded.checked_sub(1) {
+                Some(less) => self.loaded = less,
+                None => self.skipped = self.skipped.saturating_sub(1),
+            }
+            self.failed.push(FunctionFailure {
+                offset,
+                reason: format!("{node}: {reason}"),
+            });
+        }
+    }
+}
+
 impl From<&Counted> for FunctionReport {
     fn from(counted: &Counted) -> Self {
         Self {

@@ -25,6 +25,33 @@ pub(super) struct Seen {
     pub(super) longest: Duration,
 }
 
+/// The replicas of all shards.
+#[derive(Debug, Clone, Copy, Default)]
+struct Replicas {
+    /// How many there are.
+    connected: Option<u64>,
+    /// Full copies that were made for them.
+    full_syncs: Option<u64>,
+    /// How many bytes the last one is behind its master.
+    lag: Option<u64>,
+}
+
+impl Replicas {
+    fn add(&mut self, shard: &Standing, full_syncs: Option<u64>) {
+        let sum = |all: Option<u64>, more: Option<u64>| match (all, more) {
+            (Some(all), Some(more)) => Some(all.saturating_add(more)),
+            (all, more) => all.or(more),
+        };
+        self.connected = sum(self.connected, shard.connected);
+        self.full_syncs = sum(self.full_syncs, full_syncs);
+        let covered = shard.replicas.iter().min().copied();
+        let lag = shard.offset.zip(covered);
+        self.lag = self
+            .lag
+            .max(lag.map(|(all, covered)| all.saturating_sub(covered)));
+    }
+}
+
 /// Watches over the lag.
 #[derive(Debug, Default)]
 pub(super) struct Watch(Mutex<State>);
@@ -52,51 +79,34 @@ impl Watch {
         state.asked.is_none_or(|asked| asked.elapsed() >= every)
     }
 
-    /// Asks, and holds or lets go.
+    /// Asks each shard, and holds or lets go.
     ///
     /// # Errors
-    /// The connection fails: nothing is held back then.
-    pub(super) fn look(
+    /// A connection fails: nothing is to be held back then.
+    pub(super) fn look<'c>(
         &self,
-        connection: &mut Connection,
+        connections: impl IntoIterator<Item = &'c mut Connection>,
         limit: u64,
         pace: &Pace,
         watcher: &dyn Watcher,
     ) -> Result<()> {
-        let standing =
-            Standing::ask_about(connection, &[Arg::from("INFO"), Arg::from("replication")])
-                .and_then(|replication| {
-                    let stats =
-                        Standing::ask_about(connection, &[Arg::from("INFO"), Arg::from("stats")])?;
-                    Ok((
-                        replication.unwrap_or_default(),
-                        stats.unwrap_or_default().full_syncs,
-                    ))
-                });
-        let (standing, full_syncs) = match standing {
-            Ok(found) => found,
-            Err(error) => {
-                self.let_go(pace);
-                return Err(error);
-            }
-        };
-        self.judge(&standing, full_syncs, limit, pace, watcher);
+        let mut replicas = Replicas::default();
+        for connection in connections {
+            let mut ask =
+                |section| Standing::ask_about(connection, &[Arg::from("INFO"), Arg::from(section)]);
+            let replication = ask("replication")?.unwrap_or_default();
+            replicas.add(&replication, ask("stats")?.unwrap_or_default().full_syncs);
+        }
+        self.judge(replicas, limit, pace, watcher);
         Ok(())
     }
 
-    fn judge(
-        &self,
-        standing: &Standing,
-        full_syncs: Option<u64>,
-        limit: u64,
-        pace: &Pace,
-        watcher: &dyn Watcher,
-    ) {
+    fn judge(&self, now: Replicas, limit: u64, pace: &Pace, watcher: &dyn Watcher) {
         let Ok(mut state) = self.0.lock() else {
             return;
         };
         state.asked = Some(Instant::now());
-        if let (Some(before), Some(now)) = (state.connected, standing.connected)
+        if let (Some(before), Some(now)) = (state.connected, now.connected)
             && before != now
         {
             watcher.note(&format!(
@@ -104,25 +114,20 @@ impl Watch {
                 if now == 1 { "" } else { "s" }
             ));
         }
-        if let (Some(before), Some(now)) = (state.full_syncs, full_syncs)
+        if let (Some(before), Some(now)) = (state.full_syncs, now.full_syncs)
             && before < now
         {
             watcher.note("a replica of the destination begins anew with a full copy");
         }
-        state.connected = standing.connected.or(state.connected);
-        state.full_syncs = full_syncs.or(state.full_syncs);
-        let lag = standing
-            .offset
-            .zip(standing.replicas.iter().min().copied())
-            .map(|(all, covered)| all.saturating_sub(covered));
-        state.seen.largest = state.seen.largest.max(lag);
-        if lag.is_some_and(|lag| lag > limit) {
+        state.connected = now.connected.or(state.connected);
+        state.full_syncs = now.full_syncs.or(state.full_syncs);
+        state.seen.largest = state.seen.largest.max(now.lag);
+        if let Some(lag) = now.lag.filter(|lag| *lag > limit) {
             state.held_since.get_or_insert_with(Instant::now);
             pace.hold(true);
             if !std::mem::replace(&mut state.said, true) {
                 watcher.note(&format!(
-                    "a replica of the destination is {} bytes behind: nothing is sent while that is more than {limit} (--max-replica-lag)",
-                    lag.unwrap_or(0)
+                    "a replica of the destination is {lag} bytes behind: nothing is sent while that is more than {limit} (--max-replica-lag)",
                 ));
             }
         } else {
@@ -177,7 +182,11 @@ mod tests {
                 offset: Some(offset),
                 ..Standing::default()
             };
-            watch.judge(&standing, Some(syncs), 100, &pace, &said);
+            let mut replicas = Replicas::default();
+            // A shard without any.
+            replicas.add(&Standing::default(), None);
+            replicas.add(&standing, Some(syncs));
+            watch.judge(replicas, 100, &pace, &said);
             pace.is_held()
         };
         assert!(!at(1000, &[950, 900], 2));

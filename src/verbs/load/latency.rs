@@ -4,10 +4,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::shards::{Shard, Shards};
 use super::stop::Stop;
 use crate::error::Result;
 use crate::pace::Pace;
-use crate::resp::{Arg, Connection, Connector};
+use crate::resp::{Arg, Connection};
 
 /// Between two questions.
 const EVERY: Duration = Duration::from_millis(20);
@@ -25,42 +26,61 @@ fn next(window: usize, delay: Duration, allowed: Duration) -> usize {
     }
 }
 
-/// Measures and adjusts until the pass is done; without a connection of its own the window stays small.
-pub(super) fn run(
-    connector: &Connector,
-    allowed: Duration,
-    pace: &Pace,
-    stop: &Stop,
-    done: &AtomicBool,
-) {
-    let mut window = START;
-    pace.bound(window);
-    let mut shortest = Duration::MAX;
-    let mut connection: Option<Connection> = None;
-    while !done.load(Ordering::Acquire) && !stop.is_set() {
-        match ask(connector, &mut connection) {
-            Ok(took) => {
-                shortest = shortest.min(took);
-                window = next(window, took.saturating_sub(shortest), allowed);
-            }
-            Err(_) => {
-                connection = None;
-                window = START;
-            }
-        }
-        pace.bound(window);
-        std::thread::sleep(EVERY);
+/// A shard, the connection to it once there is one, and the shortest time that an answer took.
+struct Asked<'run> {
+    shard: &'run Shard,
+    connection: Option<Connection>,
+    shortest: Duration,
+}
+
+impl Asked<'_> {
+    /// How much longer than the shortest time an answer takes now.
+    fn delay(&mut self) -> Result<Duration> {
+        let open = match &mut self.connection {
+            Some(open) => open,
+            None => self.connection.insert(self.shard.connector.connect()?),
+        };
+        let asked = Instant::now();
+        open.request(&[Arg::from("PING")])?;
+        let took = asked.elapsed();
+        self.shortest = self.shortest.min(took);
+        Ok(took.saturating_sub(self.shortest))
     }
 }
 
-fn ask(connector: &Connector, connection: &mut Option<Connection>) -> Result<Duration> {
-    let open = match connection {
-        Some(open) => open,
-        None => connection.insert(connector.connect()?),
-    };
-    let asked = Instant::now();
-    open.request(&[Arg::from("PING")])?;
-    Ok(asked.elapsed())
+/// Measures and adjusts until the pass is done; without connections of its own the window stays small. In a cluster the
+/// slowest shard counts.
+pub(super) fn run(shards: &Shards, allowed: Duration, pace: &Pace, stop: &Stop, done: &AtomicBool) {
+    let mut window = START;
+    pace.bound(window);
+    let mut asked: Vec<Asked<'_>> = shards
+        .list()
+        .iter()
+        .map(|shard| Asked {
+            shard,
+            connection: None,
+            shortest: Duration::MAX,
+        })
+        .collect();
+    while !done.load(Ordering::Acquire) && !stop.is_set() {
+        let delays = asked.iter_mut().map(Asked::delay);
+        let longest = delays
+            .into_iter()
+            .try_fold(Duration::ZERO, |longest, delay| {
+                delay.map(|delay| longest.max(delay))
+            });
+        window = match longest {
+            Ok(delay) => next(window, delay, allowed),
+            Err(_) => {
+                for shard in &mut asked {
+                    shard.connection = None;
+                }
+                START
+            }
+        };
+        pace.bound(window);
+        std::thread::sleep(EVERY);
+    }
 }
 
 #[cfg(test)]

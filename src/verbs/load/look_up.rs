@@ -29,7 +29,7 @@ impl Load {
         let finished = self.recorder.standing().0;
         let entries = range.end.saturating_sub(range.start);
         let step = (entries / SAMPLE).max(1);
-        let mut connection = self.connector.connect()?;
+        let mut connections = self.shards.connect_all()?;
         let (mut asked, mut there, mut next) = (0u64, 0u64, 0u64);
         let mut ladder = Ladder::new(Some(&self.options.spool_dir));
         let (mut records, mut scratch) = (snapshot.unverified_records(), Vec::new());
@@ -51,8 +51,11 @@ impl Load {
                 continue;
             };
             next = entry.ordinal.saturating_add(step);
-            connection.select(restore.db)?;
             let key = entry.key.bytes(&mut scratch)?;
+            let Some(connection) = connections.get_mut(self.shards.of_key(key)) else {
+                continue;
+            };
+            connection.select(restore.db)?;
             match connection.request(&[Arg::from("EXISTS"), Arg::Bytes(key)])? {
                 Reply::Integer(number) => {
                     asked = asked.saturating_add(1);

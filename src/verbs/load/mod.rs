@@ -23,6 +23,7 @@ mod pacing;
 mod pass;
 mod read_back;
 mod repeated;
+mod shards;
 mod standing;
 mod stop;
 mod worker;
@@ -37,9 +38,11 @@ pub use again::PauseEvent;
 pub use contact::{Peeked, first_contact, peek};
 pub use functions::{FunctionFailure, FunctionPolicy, FunctionReport};
 pub use overlap::{Overlaps, Where};
+pub use shards::Clustering;
 pub use stop::Why;
 
 use again::Trouble;
+use shards::{Found, Shards, lost_one};
 use stop::Ended;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -56,7 +59,7 @@ use crate::resp::{Connector, WindowOptions};
 use crate::select::Selection;
 use crate::snapshot::{Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
-use crate::target::{Acceptance, Assumed, Facts, Probed, probe};
+use crate::target::{Acceptance, Assumed, Facts, Node, NodeMap, Probed, probe};
 use crate::value::Decoder;
 use crate::value::commands::LossCounts;
 use crate::verbs::{Ticker, Watch};
@@ -101,7 +104,7 @@ pub struct Options {
     pub spool_dir: PathBuf,
     /// The dump comes from somebody who may mean harm: values are to be walked first.
     pub untrusted: bool,
-    /// Connections; at least 1.
+    /// Connections to each shard; at least 1.
     pub connections: usize,
     /// How fast it may be at the most, over all connections.
     pub rates: Rates,
@@ -113,6 +116,10 @@ pub struct Options {
     pub window: WindowOptions,
     /// Product and version by the user's word.
     pub assume: Option<Assumed>,
+    /// Whether the destination is taken for a cluster.
+    pub cluster: Clustering,
+    /// Where the nodes of a cluster are reached, if not where they say.
+    pub node_map: NodeMap,
     /// Keys that the destination has answered for so far: for whoever must say so at any instant.
     pub acknowledged: Arc<AtomicU64>,
     /// How long a destination that is gone, busy or failing over is tried again without a key getting through. Zero: not at
@@ -150,6 +157,8 @@ impl Default for Options {
             max_replica_lag: Some(64 << 20),
             window: WindowOptions::default(),
             assume: None,
+            cluster: Clustering::Auto,
+            node_map: NodeMap::default(),
             acknowledged: Arc::default(),
             retry_for: Duration::ZERO,
             wait_for: Duration::ZERO,
@@ -225,6 +234,11 @@ pub fn survey(
 pub struct Load {
     connector: Connector,
     options: Options,
+    shards: Shards,
+    /// Nodes that keys were sent on to before they were known.
+    also: BTreeSet<Node>,
+    moved: u64,
+    asked: u64,
     facts: Facts,
     probed: Probed,
     terms: Terms,
@@ -315,6 +329,10 @@ pub struct Report {
     pub largest_lag: Option<u64>,
     /// Entries that a failover or restart of the destination cannot lose, as far as it tells.
     pub settled: u64,
+    /// Shards of the destination: 1 where it is no cluster.
+    pub shards: usize,
+    /// How often the nodes of a cluster answered `MOVED`, and `ASK`.
+    pub redirected: (u64, u64),
     /// Its journal.
     pub journal: Option<PathBuf>,
     /// Why it ended early, if it did.
@@ -359,7 +377,12 @@ impl Load {
             .map(|db| options.policies.db_map.get(*db))
             .collect();
         let dbs: Vec<u64> = dbs.into_iter().collect();
-        let (mut connection, facts) = contact::ask(&connector, &dbs, &options)?;
+        let Found {
+            shards,
+            mut connections,
+            each,
+            facts,
+        } = contact::ask(&connector, &dbs, &options)?;
         let types: BTreeMap<_, _> = surveys
             .iter()
             .flat_map(Survey::types)
@@ -379,35 +402,38 @@ impl Load {
         asked.extend(older.map(|form| (form.value_type, form.dialect)));
         asked.sort_unstable_by_key(|(t, d)| (*t, *d as u8));
         asked.dedup();
-        // Databases that were counted may still be closed to this user.
-        if let Some(highest) = dbs.last() {
-            connection.select(*highest).map_err(contact::open_db)?;
-        }
-        let mut probed = Probed::default();
-        // A user may have the right to some names only: those keys arrive, the others fail.
-        for (db, key) in surveys.iter().flat_map(|s| &s.samples) {
-            connection.select(options.policies.db_map.get(*db))?;
-            probed = probe(&mut connection, &facts, "RESTORE", key, &asked)?;
-            if probed.key_closed.is_none() {
-                break;
-            }
-        }
-        if let Some(words) = probed
-            .restore_closed
-            .as_ref()
-            .or(probed.key_closed.as_ref())
-        {
-            return Err(contact::closed(words));
-        }
-        let acceptance = Acceptance::new(&facts, &probed);
-        let walk = why_walk(surveys, &acceptance, &options);
         demand_memory(surveys, &facts, &options)?;
         let modules: BTreeSet<ModuleId> = surveys
             .iter()
             .flat_map(|s| s.modules.keys().copied())
             .collect();
         let modules: Vec<ModuleId> = modules.into_iter().collect();
-        let mut terms = acceptance.terms(&asked, &modules);
+        let mut found: Option<(Probed, Terms, Option<&'static str>)> = None;
+        for (index, (connection, facts)) in connections.iter_mut().zip(&each).enumerate() {
+            // Databases that were counted may still be closed to this user.
+            if let Some(highest) = dbs.last() {
+                connection.select(*highest).map_err(contact::open_db)?;
+            }
+            let probed = probe_shard(&shards, index, connection, facts, surveys, &asked, &options)?;
+            let acceptance = Acceptance::new(facts, &probed);
+            let walk = why_walk(surveys, &acceptance, &options);
+            let terms = acceptance.terms(&asked, &modules);
+            found = Some(match found.take() {
+                None => (probed, terms, walk),
+                // What one shard does not take is taken nowhere: a slot may move while the load runs.
+                Some((first, mut all, before)) => {
+                    let name = connection.name();
+                    all.narrow(&terms, &asked, &modules, name);
+                    (first, all, before.or(walk))
+                }
+            });
+        }
+        let Some((probed, mut terms, walk)) = found else {
+            return Err(Error::new(
+                ErrorKind::Destination,
+                "the destination has no shard",
+            ));
+        };
         for (value_type, dialect) in types.values() {
             let sent_as = payload_type(*value_type, *dialect);
             if sent_as != *value_type
@@ -426,10 +452,14 @@ impl Load {
             )
             .with_hint("delete what is to be replaced, and load with --on-conflict fail"));
         }
-        let evicted_before = eviction::evicted_keys(&mut connection)?;
+        let evicted_before = Shards::evicted_keys(&mut connections)?;
         Ok(Self {
             connector,
             options,
+            shards,
+            also: BTreeSet::new(),
+            moved: 0,
+            asked: 0,
             facts,
             probed,
             terms,
@@ -469,6 +499,12 @@ impl Load {
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// How many shards the destination has: 1 where it is no cluster.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards.list().len()
     }
 
     /// What probing found.
@@ -552,9 +588,10 @@ impl Load {
         let mut record = journal.record;
         record.entries.clone_from(&self.entries);
         let goes_on = record.runs > 1;
-        let same = !goes_on || record.run_id == self.facts.run_id;
+        let run_ids = self.shards.run_ids();
+        let same = !goes_on || !lost_one(&record.run_ids, &run_ids);
         record.product = self.facts.name();
-        record.run_id.clone_from(&self.facts.run_id);
+        record.run_ids = run_ids;
         self.functions = FunctionReport::from(&record.functions);
         self.functions_sent = record.functions.inputs;
         self.goes_on = goes_on;
@@ -568,7 +605,8 @@ impl Load {
         }
         self.missing_keys(&self.facts)?;
         if !self.recorder.standing().1.is_empty() {
-            let mut connection = self.connector.connect()?;
+            let sample = self.sample.clone().unwrap_or_default();
+            let mut connection = self.shards.connect_for(&sample)?;
             self.ask_abilities(&mut connection)?;
         }
         Ok(())
@@ -640,13 +678,13 @@ impl Load {
         if silent {
             self.evictions_known = false;
         } else if let Some(before) = self.evicted_before {
-            let now = self.connector.connect().and_then(|mut connection| {
+            let now = self.shards.connect_all().and_then(|mut connections| {
                 standing::settle_last(
-                    &mut connection,
+                    &mut connections,
                     &self.recorder,
                     self.options.failover_lookback,
                 )?;
-                eviction::evicted_keys(&mut connection)
+                Shards::evicted_keys(&mut connections)
             });
             match now {
                 Ok(Some(now)) => {
@@ -664,7 +702,7 @@ impl Load {
         }
         self.evicted = self.evicted.saturating_add(self.evicted_earlier);
         self.recorder
-            .destination(self.facts.name(), self.facts.run_id.clone(), self.evicted);
+            .destination(self.facts.name(), self.shards.run_ids(), self.evicted);
         let phase = match &self.stopped {
             Some(_) => Phase::Stopped,
             None => Phase::Done,
@@ -699,6 +737,8 @@ impl Load {
             longest_stall: self.longest_pause.max(self.lag.longest),
             largest_lag: self.lag.largest,
             settled: record.settled.finished.total(),
+            shards: self.shards.list().len(),
+            redirected: (self.moved, self.asked),
             journal,
             stopped: self.stopped,
             aborted,
@@ -736,6 +776,58 @@ fn told(error: Error, acknowledged: u64, journal: bool) -> Error {
     }
 }
 
+/// Tries what a shard takes, under names that it serves.
+fn probe_shard(
+    shards: &Shards,
+    index: usize,
+    connection: &mut crate::resp::Connection,
+    facts: &Facts,
+    surveys: &[Survey],
+    asked: &[(ValueType, crate::snapshot::Dialect)],
+    options: &Options,
+) -> Result<Probed> {
+    let mut probed = Probed::default();
+    // A user may have the right to some names only: those keys arrive, the others fail.
+    'samples: for (db, key) in surveys.iter().flat_map(|s| &s.samples) {
+        connection.select(options.policies.db_map.get(*db))?;
+        // A slot that is being moved sends every probe on: then a name in another one is tried.
+        for nth in 0..NAMES {
+            let Some(name) = shards.name_for(index, key, nth) else {
+                break;
+            };
+            probed = probe(connection, facts, "RESTORE", &name, asked)?;
+            if probed.elsewhere.is_some() {
+                continue;
+            }
+            if probed.key_closed.is_none() {
+                break 'samples;
+            }
+            break;
+        }
+    }
+    if let Some(words) = &probed.elsewhere {
+        let error = Error::new(
+            ErrorKind::Destination,
+            format!("{}: the destination says {words}", connection.name()),
+        );
+        return Err(match shards.is_cluster() {
+            true => error.with_hint("its slots are being moved: try again when that is done"),
+            false => error.with_hint("it is a node of a cluster: say --cluster auto"),
+        });
+    }
+    match probed
+        .restore_closed
+        .as_ref()
+        .or(probed.key_closed.as_ref())
+    {
+        Some(words) => Err(contact::closed(words)),
+        None => Ok(probed),
+    }
+}
+
+/// Names that are tried on one shard.
+const NAMES: usize = 8;
+
 /// The record of a load that no journal is kept of.
 fn unrecorded(surveys: &[Survey]) -> JournalRecord {
     JournalRecord {
@@ -746,7 +838,7 @@ fn unrecorded(surveys: &[Survey]) -> JournalRecord {
         elapsed_ms: 0,
         destination: String::new(),
         product: String::new(),
-        run_id: None,
+        run_ids: BTreeMap::new(),
         keys_before: None,
         inputs: Vec::new(),
         entries: surveys.iter().map(|survey| survey.entries).collect(),

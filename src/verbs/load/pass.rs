@@ -1,14 +1,18 @@
 //! One pass over an input: the feeder reads entries and hands them to connections, each of which has a thread of its own.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use super::functions;
-use super::stop::{Ended, Stop};
-use super::worker::{self, Batch, Shared, Worker};
-use super::{KeyEvent, Load, OnConflict, Verified, Watcher, eviction, lag, latency, repeated};
+use super::shards::Redirects;
+use super::stop::{Ended, Stop, Why};
+use super::worker::{self, Batch, How, Shared, Worker};
+use super::{
+    FunctionReport, KeyEvent, Load, OnConflict, Verified, Watcher, eviction, lag, latency, repeated,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Ranges;
 use crate::outcome::{Outcome, Tally};
@@ -50,6 +54,7 @@ impl Load {
                 Vec::new()
             });
         let far = Far::default();
+        let redirects = Redirects::default();
         let evictions = eviction::Watch::default();
         let lag = lag::Watch::default();
         let verified = Mutex::new(Verified::default());
@@ -69,6 +74,8 @@ impl Load {
             recorder: &self.recorder,
             acknowledged: &self.options.acknowledged,
             far: &far,
+            shards: &self.shards,
+            redirects: &redirects,
             walk: self.walk.is_some(),
             spool_dir: self.options.spool_dir.as_path(),
             abilities: self.abilities.as_ref(),
@@ -80,7 +87,7 @@ impl Load {
         std::thread::scope(|scope| {
             if !stop.is_set() {
                 let watch = eviction::Run {
-                    connector: &self.connector,
+                    shards: &self.shards,
                     before: self.evicted_before,
                     allowed: self.options.allow_eviction,
                     lookback: self.options.failover_lookback,
@@ -96,8 +103,8 @@ impl Load {
                 scope.spawn(move || evictions.run(&watch));
             }
             if let Some(allowed) = self.options.max_latency {
-                let (connector, pace, stop, done) = (&self.connector, &self.pace, &stop, &done);
-                scope.spawn(move || latency::run(connector, allowed, pace, stop, done));
+                let (shards, pace, stop, done) = (&self.shards, &self.pace, &stop, &done);
+                scope.spawn(move || latency::run(shards, allowed, pace, stop, done));
             }
             // Under `replace` a second entry of a key is answered like the first. Under the other policies it cannot be, so
             // where no key existed, none stands twice, and the search can wait for the first one that did.
@@ -107,18 +114,21 @@ impl Load {
             let mut connections = connections;
             // One connection needs no thread of its own: handing entries over would cost more than finding them.
             let worker = match connections.len() {
-                1 => connections
+                1 if !shared.shards.is_cluster() => connections
                     .pop()
-                    .map(|pipeline| Worker::begin(&shared, pipeline)),
+                    .map(|(shard, pipeline)| Worker::begin(&shared, shard, pipeline)),
                 _ => None,
             };
-            let mut senders = Vec::new();
+            let mut lanes: Vec<Lane<'_>> = Vec::new();
+            lanes.resize_with(shared.shards.list().len(), Lane::default);
             let mut workers = Vec::new();
-            for pipeline in connections {
+            for (shard, pipeline) in connections {
                 let (sender, receiver) = sync_channel(BATCHES);
-                senders.push(sender);
+                if let Some(lane) = lanes.get_mut(shard) {
+                    lane.senders.push(sender);
+                }
                 let shared = &shared;
-                workers.push(scope.spawn(move || worker::run(shared, pipeline, &receiver)));
+                workers.push(scope.spawn(move || worker::run(shared, shard, pipeline, &receiver)));
             }
             // A server or an input that is silent keeps the other threads from looking.
             if let Some(interrupted) = &self.connector.options.interrupted {
@@ -134,9 +144,9 @@ impl Load {
             }
             if stop.is_set() {
                 // The connections' threads end with them.
-                drop(senders);
+                drop(lanes);
             } else {
-                let mut feeder = Feeder::new(senders, worker, &shared);
+                let mut feeder = Feeder::new(lanes, worker, &shared);
                 entries = feed(&shared, selection, &mut feeder, &mut |read| {
                     watch(far.position(read))
                 });
@@ -177,6 +187,10 @@ impl Load {
                 .not_comparable
                 .saturating_add(verified.not_comparable);
         }
+        let redirected = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        self.moved = self.moved.saturating_add(redirected(&redirects.moved));
+        self.asked = self.asked.saturating_add(redirected(&redirects.asked));
+        self.also.extend(redirects.unknown());
         self.evictions_known &=
             !evictions.blind.load(Ordering::Relaxed) || self.evicted_before.is_none();
         self.evicted = self.evicted.max(evictions.grown.load(Ordering::Relaxed));
@@ -249,12 +263,20 @@ impl Load {
         input: u32,
         snapshot: &Snapshot<'_>,
         survey: &Survey,
-    ) -> Result<Vec<Pipeline<worker::Ticket>>, Ended> {
+    ) -> Result<Vec<(usize, Pipeline<worker::Ticket>)>, Ended> {
+        let shards = self.shards.list().len();
         let wanted = self.options.connections.max(1);
-        let mut connections = Vec::with_capacity(wanted);
-        for opened in 1..=wanted {
+        let mut connections = Vec::with_capacity(wanted.saturating_mul(shards));
+        // One to each shard first: functions go there.
+        for (opened, (shard, to)) in (1..=wanted).flat_map(|opened| {
+            self.shards
+                .list()
+                .iter()
+                .enumerate()
+                .map(move |to| (opened, to))
+        }) {
             let mut connection =
-                self.connector
+                to.connector
                     .connect()
                     .map_err(|error| match (opened, error.hint()) {
                         (2.., None) => super::again::judge_connecting(error.with_hint(format!(
@@ -265,28 +287,34 @@ impl Load {
             connection
                 .prove()
                 .map_err(|error| super::again::judge_asking(&connection, error))?;
-            connections.push(connection);
+            connections.push((shard, connection));
         }
         if self.options.reads_back() {
-            for connection in &mut connections {
+            for (_, connection) in &mut connections {
                 // Reading is not to count as access; where it does, that is no reason not to read.
                 crate::meaning::no_touch(connection)
                     .map_err(|error| super::again::judge_asking(connection, error))?;
             }
-            if let Some(connection) = connections.first_mut().filter(|_| self.abilities.is_none()) {
+            if let Some((_, connection)) =
+                connections.first_mut().filter(|_| self.abilities.is_none())
+            {
                 self.ask_abilities(connection)
                     .map_err(|error| super::again::judge_asking(connection, error))?;
             }
         }
-        if let Some(connection) = connections.first_mut() {
-            self.replay_functions(input, snapshot, survey, connection)
-                .map_err(|error| super::again::judge_asking(connection, error))?;
-        }
+        self.replay_functions(
+            input,
+            snapshot,
+            survey,
+            connections.get_mut(..shards).unwrap_or_default(),
+        )?;
         let window = self.options.window;
         connections
             .into_iter()
-            .map(|connection| {
-                Pipeline::new(connection, window).map_err(|error| Ended { error, why: None })
+            .map(|(shard, connection)| {
+                Pipeline::new(connection, window)
+                    .map(|pipeline| (shard, pipeline))
+                    .map_err(|error| Ended { error, why: None })
             })
             .collect()
     }
@@ -296,8 +324,9 @@ impl Load {
         input: u32,
         snapshot: &Snapshot<'_>,
         survey: &Survey,
-        connection: &mut Connection,
-    ) -> Result<()> {
+        connections: &mut [(usize, Connection)],
+    ) -> Result<(), Ended> {
+        let for_good = |error| Ended { error, why: None };
         if self.functions_sent > input {
             return Ok(());
         }
@@ -308,22 +337,41 @@ impl Load {
         } else {
             // A library of an earlier try is there already.
             let tried = self.functions_tried.replace(input) == Some(input) || self.goes_on;
-            // What a broken try counted is counted again by the next.
-            let (mut seen, mut report) = (self.seen_functions.clone(), self.functions.clone());
-            functions::load(
-                snapshot.data(),
-                &survey.functions,
-                self.options.functions,
-                tried || self.options.on_conflict == OnConflict::Skip,
-                connection,
-                &mut seen,
-                &mut report,
-            )?;
-            (self.seen_functions, self.functions) = (seen, report);
+            // What a broken try counted is counted again by the next. Each master keeps libraries of its own: they are
+            // counted once, and as failed where any refuses one.
+            let mut counted: Option<(HashSet<u64>, FunctionReport)> = None;
+            let failed_before = self.functions.failed.len();
+            for (_, connection) in connections {
+                let mut seen = self.seen_functions.clone();
+                let mut report = match counted {
+                    None => self.functions.clone(),
+                    Some(_) => FunctionReport::default(),
+                };
+                functions::load(
+                    snapshot.data(),
+                    &survey.functions,
+                    self.options.functions,
+                    tried || self.options.on_conflict == OnConflict::Skip,
+                    connection,
+                    &mut seen,
+                    &mut report,
+                )
+                .map_err(|error| super::again::judge_asking(connection, error))?;
+                match &mut counted {
+                    None => counted = Some((seen, report)),
+                    Some((_, first)) => {
+                        first.also_failed(failed_before, report.failed, connection.name());
+                    }
+                }
+            }
+            if let Some((seen, report)) = counted {
+                (self.seen_functions, self.functions) = (seen, report);
+            }
         }
         self.functions_sent = input.saturating_add(1);
         self.recorder
             .functions(self.functions.counted(self.functions_sent))
+            .map_err(for_good)
     }
 }
 
@@ -407,6 +455,8 @@ fn lost_thread() -> Error {
 
 /// So many entries are read between two looks at whether the connection is idle.
 const LOOK: u64 = 65536;
+/// How often keys are sent on without any of them arriving, before the pass ends.
+const MOST_FRUITLESS: u32 = 50;
 
 /// Entries in one batch to a connection.
 const BATCH: usize = 128;
@@ -414,14 +464,22 @@ const BATCH: usize = 128;
 /// Batches that may wait for a connection.
 const BATCHES: usize = 4;
 
-/// Hands batches to connections in turn.
-struct Feeder<'run, 'data> {
+/// The way to one shard: its connections, which take batches in turn.
+#[derive(Default)]
+struct Lane<'data> {
     senders: Vec<SyncSender<Batch<'data>>>,
-    /// The only connection, which works on this thread.
-    worker: Option<Worker<'run, 'data>>,
     next: usize,
     batch: Vec<Entry<'data>>,
-    doubtful: bool,
+    how: How,
+}
+
+/// Hands batches to connections.
+struct Feeder<'run, 'data> {
+    /// One for each shard.
+    lanes: Vec<Lane<'data>>,
+    /// The only connection, which works on this thread.
+    worker: Option<Worker<'run, 'data>>,
+    key: Vec<u8>,
     shared: &'run Shared<'run, 'data>,
     /// Nothing at or behind this position may be handed out before the journal says so.
     reserved: u64,
@@ -433,16 +491,14 @@ struct Feeder<'run, 'data> {
 
 impl<'run, 'data> Feeder<'run, 'data> {
     fn new(
-        senders: Vec<SyncSender<Batch<'data>>>,
+        lanes: Vec<Lane<'data>>,
         worker: Option<Worker<'run, 'data>>,
         shared: &'run Shared<'run, 'data>,
     ) -> Self {
         Self {
-            senders,
+            lanes,
             worker,
-            next: 0,
-            batch: Vec::with_capacity(BATCH),
-            doubtful: false,
+            key: Vec::new(),
             reserved: shared.recorder.sent(),
             shared,
             left_out: Ranges::default(),
@@ -456,15 +512,84 @@ impl<'run, 'data> Feeder<'run, 'data> {
             self.reserved = position.saturating_add(AHEAD);
             self.shared.recorder.reserve(self.reserved)?;
         }
-        if self.doubtful != doubtful {
-            self.hand_out();
-            self.doubtful = doubtful;
+        if self.shared.redirects.any() {
+            self.send_on()?;
         }
-        self.batch.push(entry);
-        if self.batch.len() >= BATCH {
-            self.hand_out();
+        let shard = self.shared.shards.of_entry(&entry, &mut self.key);
+        let how = if doubtful { How::Doubtful } else { How::Fresh };
+        self.put(entry, shard, how);
+        Ok(())
+    }
+
+    #[inline]
+    fn put(&mut self, entry: Entry<'data>, shard: usize, how: How) {
+        let Some(lane) = self.lanes.get_mut(shard) else {
+            return;
+        };
+        if lane.how != how {
+            self.hand_out(shard);
+        }
+        let Some(lane) = self.lanes.get_mut(shard) else {
+            return;
+        };
+        lane.how = how;
+        lane.batch.push(entry);
+        if lane.batch.len() >= BATCH {
+            self.hand_out(shard);
+        }
+    }
+
+    /// What nodes sent on goes where they said. It was handed out before, so the journal knows of it.
+    #[cold]
+    fn send_on(&mut self) -> Result<()> {
+        for redirect in self.shared.redirects.take() {
+            let entry = self.shared.snapshot.entry_at(&redirect.place)?;
+            self.shared.far.handed.fetch_sub(1, Ordering::Relaxed);
+            let shard = redirect
+                .ask
+                .unwrap_or_else(|| self.shared.shards.of_entry(&entry, &mut self.key));
+            let how = match redirect.ask {
+                Some(_) => How::Asking(redirect.step),
+                None => How::Fresh,
+            };
+            self.put(entry, shard, how);
         }
         Ok(())
+    }
+
+    /// Waits until everything that was handed out is answered and nothing is sent on any more.
+    fn send_on_until_done(&mut self) -> Result<()> {
+        let (mut fruitless, mut finished) = (0u32, self.shared.recorder.finished_total());
+        loop {
+            self.hand_out_all();
+            // Each connection drops its end when it has all its replies; none is left when all have.
+            let (answered, all_answered) = sync_channel::<()>(0);
+            for sender in self.lanes.iter().flat_map(|lane| &lane.senders) {
+                let _ = sender.send(Batch {
+                    entries: Vec::new(),
+                    how: How::Fresh,
+                    answered: Some(answered.clone()),
+                });
+            }
+            drop(answered);
+            let _ = all_answered.recv();
+            if !self.shared.redirects.any() || self.shared.stop.is_set() {
+                return Ok(());
+            }
+            let now = self.shared.recorder.finished_total();
+            fruitless = if now > finished { 0 } else { fruitless + 1 };
+            finished = now;
+            if fruitless >= MOST_FRUITLESS {
+                let error = Error::new(
+                    ErrorKind::Destination,
+                    "the nodes of the cluster send keys on to each other",
+                );
+                self.shared.stop.pause(error, Why::Busy);
+                return Ok(());
+            }
+            std::thread::sleep(NAP / 10 * fruitless);
+            self.send_on()?;
+        }
     }
 
     /// An entry that ends here.
@@ -494,25 +619,35 @@ impl<'run, 'data> Feeder<'run, 'data> {
         self.shared.recorder.finished(&positions, &outcomes, &[])
     }
 
-    /// Gives the batch to whoever has room first; where nobody has, waits for the next in turn.
-    fn hand_out(&mut self) {
-        let entries = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
-        if entries.is_empty() {
+    fn hand_out_all(&mut self) {
+        for shard in 0..self.lanes.len() {
+            self.hand_out(shard);
+        }
+    }
+
+    /// Gives a shard's batch to whichever of its connections has room first; where none has, waits for the next in turn.
+    fn hand_out(&mut self, shard: usize) {
+        let Some(lane) = self.lanes.get_mut(shard) else {
+            return;
+        };
+        if lane.batch.is_empty() {
             return;
         }
+        let entries = std::mem::replace(&mut lane.batch, Vec::with_capacity(BATCH));
         let count = entries.len() as u64;
         let mut batch = Batch {
             entries,
-            doubtful: self.doubtful,
+            how: lane.how,
+            answered: None,
         };
         self.shared.far.handed.fetch_add(count, Ordering::Relaxed);
         if let Some(worker) = &mut self.worker {
             return worker.take(batch);
         }
-        let connections = self.senders.len();
+        let connections = lane.senders.len();
         for _ in 0..connections {
-            self.next = (self.next + 1) % connections.max(1);
-            let Some(sender) = self.senders.get(self.next) else {
+            lane.next = (lane.next + 1) % connections.max(1);
+            let Some(sender) = lane.senders.get(lane.next) else {
                 continue;
             };
             match sender.try_send(batch) {
@@ -521,7 +656,7 @@ impl<'run, 'data> Feeder<'run, 'data> {
             }
         }
         // Where no connection takes it, its entries are not finished: that is all there is to say of them.
-        if let Some(sender) = self.senders.get(self.next) {
+        if let Some(sender) = lane.senders.get(lane.next) {
             let _ = sender.send(batch);
         }
     }
@@ -534,8 +669,14 @@ impl<'run, 'data> Feeder<'run, 'data> {
     }
 
     fn flush(mut self) {
-        self.hand_out();
-        if let Err(error) = self.record() {
+        let told = match self.shared.shards.is_cluster() {
+            true => self.send_on_until_done(),
+            false => {
+                self.hand_out_all();
+                Ok(())
+            }
+        };
+        if let Err(error) = told.and_then(|()| self.record()) {
             self.shared.stop.set(error);
         }
         if let Some(worker) = self.worker {

@@ -115,23 +115,27 @@ impl Standing {
 /// How long replicas are given to confirm the end of a load: they do so once a second.
 const LAST_WAIT: Duration = Duration::from_millis(2500);
 
-/// Asks once more when everything was answered, and waits a little where replicas are about to confirm it.
+/// Asks each shard once more when everything was answered, and waits a little where replicas are about to confirm it.
 ///
 /// # Errors
-/// The connection fails, or the journal cannot be written.
+/// A connection fails, or the journal cannot be written.
 pub(super) fn settle_last(
-    connection: &mut Connection,
+    connections: &mut [Connection],
     recorder: &Recorder,
     lookback: Duration,
 ) -> Result<()> {
     let begun = Instant::now();
     loop {
         let acknowledged = recorder.acknowledged();
-        let Some(standing) = Standing::ask(connection)? else {
-            return Ok(());
-        };
-        recorder.settle(acknowledged, standing.cover(lookback))?;
-        let waits = standing.connected.unwrap_or(0) > 0 && !standing.replicas.is_empty();
+        let (mut covers, mut waits) = (Vec::with_capacity(connections.len()), false);
+        for connection in connections.iter_mut() {
+            let Some(standing) = Standing::ask(connection)? else {
+                return Ok(());
+            };
+            covers.push(standing.cover(lookback));
+            waits |= standing.connected.unwrap_or(0) > 0 && !standing.replicas.is_empty();
+        }
+        recorder.settle(acknowledged, &covers)?;
         let settled = recorder.record().settled.finished.total();
         if !waits || settled >= recorder.finished_total() || begun.elapsed() >= LAST_WAIT {
             return Ok(());

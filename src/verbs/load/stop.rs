@@ -15,6 +15,8 @@ pub enum Why {
     Busy,
     /// It became a replica.
     Replica,
+    /// A cluster's keys go to a node that was not one of its masters.
+    Moved,
     /// The login has run out.
     Login,
     /// It has no memory left.

@@ -7,12 +7,14 @@
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::again::passes;
 use super::pacing;
 use super::pass::Far;
 use super::read_back::{self, ToRead};
+use super::shards::{Redirect, Redirects, Shards};
 use super::stop::{Stop, Why};
 use super::{KeyEvent, OnConflict, Verified, Watcher, doubtful};
 use crate::error::{Error, ErrorKind, Escaped, Result};
@@ -21,9 +23,9 @@ use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Pace;
 use crate::replay::{Decision, Ladder, Policies, Step, Terms};
-use crate::resp::{Answer, End, Pipeline, Sink};
+use crate::resp::{Answer, Arg, End, Pipeline, Sink};
 use crate::snapshot::{Entry, EntryPlace, Snapshot, ValueType};
-use crate::target::{Asked, Reaction, Situation, react};
+use crate::target::{Asked, Elsewhere, Reaction, Situation, react};
 use crate::value::Decoder;
 use crate::value::commands::{Loss, LossCounts, Losses};
 use crate::wire::{Cursor, Str};
@@ -44,6 +46,9 @@ pub(super) struct Shared<'run, 'data> {
     /// Answers of all inputs.
     pub(super) acknowledged: &'run AtomicU64,
     pub(super) far: &'run Far,
+    pub(super) shards: &'run Shards,
+    /// What nodes of a cluster sent on.
+    pub(super) redirects: &'run Redirects,
     /// Values are walked, and damaged ones refused, before they are sent.
     pub(super) walk: bool,
     pub(super) spool_dir: &'run Path,
@@ -60,8 +65,32 @@ pub(super) struct Shared<'run, 'data> {
 /// Entries for a connection.
 pub(super) struct Batch<'data> {
     pub(super) entries: Vec<Entry<'data>>,
+    pub(super) how: How,
+    /// Dropped when everything that was handed to the connection before is answered.
+    pub(super) answered: Option<SyncSender<()>>,
+}
+
+/// How entries are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum How {
+    /// For the first time, or again where they are known not to have arrived.
+    #[default]
+    Fresh,
     /// They may be at the destination already, from an earlier pass: it is asked before anything is sent.
-    pub(super) doubtful: bool,
+    Doubtful,
+    /// Their slot is being moved here: each behind an `ASKING`, in this form.
+    Asking(Step),
+}
+
+/// What a command under way is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// A write.
+    Plain,
+    /// The `ASKING` before one: its answer is no outcome.
+    Asking,
+    /// The write behind it.
+    BehindAsking,
 }
 
 /// What is remembered of a command under way: enough to name its key again, not more.
@@ -78,6 +107,7 @@ pub(super) struct Ticket {
     pub(super) step: Step,
     /// What does not arrive with it.
     losses: Losses,
+    sent: Sent,
 }
 
 impl Ticket {
@@ -89,6 +119,7 @@ impl Ticket {
             bytes: entry.value.len() as u64,
             step: Step::RAW,
             losses: Losses::default(),
+            sent: Sent::Plain,
         }
     }
 }
@@ -107,10 +138,11 @@ const STRANGE_IN_A_ROW: u32 = 100;
 /// Runs one connection until the channel closes or the pass stops.
 pub(super) fn run<'data>(
     shared: &Shared<'_, 'data>,
+    shard: usize,
     pipeline: Pipeline<Ticket>,
     batches: &Receiver<Batch<'data>>,
 ) {
-    let mut worker = Worker::begin(shared, pipeline);
+    let mut worker = Worker::begin(shared, shard, pipeline);
     loop {
         match batches.recv_timeout(pacing::IDLE) {
             Ok(batch) => worker.take(batch),
@@ -127,12 +159,19 @@ pub(super) struct Worker<'s, 'data> {
     pipeline: Pipeline<Ticket>,
     replies: Replies<'s, 'data>,
     sender: Sender,
+    /// A look-up broke off.
+    abandoned: bool,
 }
 
 impl<'s, 'data> Worker<'s, 'data> {
-    pub(super) fn begin(shared: &'s Shared<'s, 'data>, pipeline: Pipeline<Ticket>) -> Self {
+    pub(super) fn begin(
+        shared: &'s Shared<'s, 'data>,
+        shard: usize,
+        pipeline: Pipeline<Ticket>,
+    ) -> Self {
         let replies = Replies {
             shared,
+            shard,
             pending: Pending::default(),
             prove: pipeline.proves_places(),
             strange: 0,
@@ -152,6 +191,7 @@ impl<'s, 'data> Worker<'s, 'data> {
                 walker: shared.walk.then(|| Decoder::new(Some(shared.spool_dir))),
                 ladder: Ladder::new(Some(shared.spool_dir)),
             },
+            abandoned: false,
         }
     }
 
@@ -162,20 +202,34 @@ impl<'s, 'data> Worker<'s, 'data> {
             pipeline,
             replies,
             sender,
+            abandoned,
         } = self;
         if shared.stop.is_set() {
             // Not finished: that is all there is to say of them.
             return;
         }
+        if batch.answered.is_some() {
+            if let Err(error) = sender.finish(pipeline, replies) {
+                failed(shared, pipeline, error);
+            }
+            return;
+        }
         by_database(&mut batch.entries, pipeline.db(), shared.policies);
-        let entries = match batch.doubtful {
-            false => Ok(batch.entries),
-            true => {
-                doubtful::settle(shared, batch.entries, pipeline, replies).map(|mut entries| {
+        let (from, asking) = match batch.how {
+            How::Asking(step) => (step, true),
+            _ => (Step::RAW, false),
+        };
+        let entries = match batch.how {
+            How::Doubtful => {
+                let settled = doubtful::settle(shared, batch.entries, pipeline, replies);
+                // Its replies may still come, and nothing else is under way: there is nothing to wait for.
+                *abandoned = settled.is_err();
+                settled.map(|mut entries| {
                     by_database(&mut entries, pipeline.db(), shared.policies);
                     entries
                 })
             }
+            _ => Ok(batch.entries),
         };
         let sent = entries.and_then(|entries| {
             entries
@@ -183,7 +237,7 @@ impl<'s, 'data> Worker<'s, 'data> {
                 .try_for_each(|entry| match shared.stop.is_set() {
                     true => Ok(()),
                     false => pacing::wait(shared, entry, pipeline, replies)
-                        .and_then(|()| sender.send(entry, Step::RAW, "", pipeline, replies))
+                        .and_then(|()| sender.send(entry, from, "", asking, pipeline, replies))
                         .and_then(|()| sender.send_again(pipeline, replies))
                         .and_then(|()| match replies.to_read.len() >= read_back::MANY {
                             true => sender.read_back(pipeline, replies),
@@ -192,6 +246,8 @@ impl<'s, 'data> Worker<'s, 'data> {
                 })
         });
         if let Err(error) = sent {
+            // As above, of keys that were to be read back.
+            *abandoned |= pipeline.end().is_none() && passes(&error);
             failed(shared, pipeline, error);
         }
     }
@@ -212,8 +268,9 @@ impl<'s, 'data> Worker<'s, 'data> {
             mut pipeline,
             mut replies,
             mut sender,
+            abandoned,
         } = self;
-        if let Err(error) = sender.finish(&mut pipeline, &mut replies) {
+        if !abandoned && let Err(error) = sender.finish(&mut pipeline, &mut replies) {
             failed(shared, &pipeline, error);
         }
         replies.tell_answered();
@@ -229,7 +286,7 @@ impl<'s, 'data> Worker<'s, 'data> {
         }
         let mut unknown = replies.unread();
         for (ticket, sent) in pipeline.unanswered() {
-            if sent {
+            if sent && ticket.sent != Sent::Asking {
                 let position = shared.base.saturating_add(ticket.place.ordinal);
                 unknown.insert(position..position.saturating_add(1));
             }
@@ -256,6 +313,7 @@ pub(super) fn failed(shared: &Shared<'_, '_>, pipeline: &Pipeline<Ticket>, error
         // A network that mixes replies up does not become better by going on.
         Some(End::OutOfStep) => shared.stop.set(error),
         None if shared.stop.is_set() => {}
+        None if passes(&error) => shared.stop.pause(error, Why::Busy),
         None => shared.stop.set(error),
     }
 }
@@ -275,6 +333,7 @@ impl Sender {
         entry: &Entry<'data>,
         from: Step,
         words: &str,
+        asking: bool,
         pipeline: &mut Pipeline<Ticket>,
         replies: &mut Replies<'_, 'data>,
     ) -> Result<()> {
@@ -323,6 +382,21 @@ impl Sender {
             }
         };
         pipeline.select(restore.db, replies)?;
+        let ticket = match asking {
+            false => ticket,
+            true => {
+                let ticket = Ticket {
+                    sent: Sent::Asking,
+                    ..ticket
+                };
+                // Where a mark comes between the two, the node sends the key on once more.
+                pipeline.push(ticket, &[Arg::from("ASKING")], replies)?;
+                Ticket {
+                    sent: Sent::BehindAsking,
+                    ..ticket
+                }
+            }
+        };
         if let Some(most) = restore.small_len(key) {
             return pipeline.push_packed(ticket, most, |out| restore.pack_small(key, out), replies);
         }
@@ -342,7 +416,17 @@ impl Sender {
     ) -> Result<()> {
         while let Some(Again { ticket, words }) = replies.again.pop() {
             match replies.shared.snapshot.entry_at(&ticket.place) {
-                Ok(entry) => self.send(&entry, ticket.step.next(), &words, pipeline, replies)?,
+                Ok(entry) => {
+                    let asking = ticket.sent == Sent::BehindAsking;
+                    self.send(
+                        &entry,
+                        ticket.step.next(),
+                        &words,
+                        asking,
+                        pipeline,
+                        replies,
+                    )?;
+                }
                 Err(error) => {
                     replies.decided(&ticket, Outcome::Failed, &format!("{words}; {error}"));
                 }
@@ -380,7 +464,7 @@ impl Sender {
         replies: &mut Replies<'_, 'data>,
     ) -> Result<()> {
         for (entry, step) in read_back::look(replies.shared, pipeline, replies)? {
-            self.send(&entry, step, "", pipeline, replies)?;
+            self.send(&entry, step, "", false, pipeline, replies)?;
         }
         Ok(())
     }
@@ -460,6 +544,7 @@ const LONGEST_NAME: usize = 64 * 1024;
 /// Judges replies and counts outcomes.
 pub(super) struct Replies<'s, 'data> {
     shared: &'s Shared<'s, 'data>,
+    shard: usize,
     pending: Pending,
     /// Marks prove which reply is whose.
     prove: bool,
@@ -487,6 +572,10 @@ impl Sink<Ticket> for Replies<'_, '_> {
     }
 
     fn answered(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
+        if ticket.sent == Sent::Asking {
+            // Refused or not, the write behind it is answered.
+            return Ok(());
+        }
         self.answered = self.answered.saturating_add(1);
         self.answered_offset = ticket.place.offset;
         if self.broken {
@@ -535,6 +624,10 @@ impl<'data> Replies<'_, 'data> {
             true => Outcome::ExpiredOnArrival,
             false => Outcome::Restored(ticket.step.road()),
         };
+        if self.shared.verify && ticket.sent == Sent::BehindAsking {
+            self.not_read_back(ticket, outcome);
+            return;
+        }
         if self.shared.verify && !expired && !ticket.losses.any_meaning() {
             self.to_read.push(ToRead::stored(ticket));
             return;
@@ -544,6 +637,21 @@ impl<'data> Replies<'_, 'data> {
         if !ticket.losses.is_empty() {
             self.without(ticket, outcome);
         }
+        self.kept_back();
+    }
+
+    /// A node that a slot is being moved to tells of its keys only behind `ASKING`.
+    #[cold]
+    fn not_read_back(&mut self, ticket: &Ticket, outcome: Outcome) {
+        const WORDS: &str = "its slot was being moved, so it was not read back";
+        if let Ok(mut verified) = self.shared.verified.lock() {
+            verified.not_comparable = verified.not_comparable.saturating_add(1);
+        }
+        let position = self.position(ticket);
+        let listed = self.named(ticket, outcome, WORDS);
+        self.pending.answered.add(position, outcome);
+        self.pending.answered.losses.add(ticket.losses);
+        self.pending.answered.listed.push(listed);
         self.kept_back();
     }
 
@@ -648,6 +756,12 @@ impl<'data> Replies<'_, 'data> {
                 self.again.push(Again { ticket, words });
                 Ok(())
             }
+            Reaction::Moved(elsewhere) if self.shared.shards.is_cluster() => {
+                self.sent_on(&ticket, elsewhere, false, &words)
+            }
+            Reaction::Ask(elsewhere) if self.shared.shards.is_cluster() => {
+                self.sent_on(&ticket, elsewhere, true, &words)
+            }
             Reaction::KeyFails | Reaction::OlderForm => {
                 self.ended(&ticket, Outcome::Failed, &words);
                 Ok(())
@@ -687,10 +801,55 @@ impl<'data> Replies<'_, 'data> {
         }
     }
 
+    /// A node serves the key's slot no more, or is about to: it was not stored, and goes where the node says.
+    fn sent_on(
+        &mut self,
+        ticket: &Ticket,
+        Elsewhere { slot, node }: Elsewhere<'_>,
+        ask: bool,
+        words: &str,
+    ) -> Result<()> {
+        let Shared {
+            redirects, shards, ..
+        } = self.shared;
+        let count = if ask {
+            &redirects.asked
+        } else {
+            &redirects.moved
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let shard = match shards.index_of(node, self.shard) {
+            Some((_, Some(shard))) => shard,
+            other => {
+                if let Some((node, _)) = other {
+                    redirects.add_unknown(node);
+                }
+                let advice =
+                    "if that is an address that cannot be reached from here: --node-map A=B";
+                return Err(self.stop(words, advice, Some(Why::Moved)));
+            }
+        };
+        if !ask {
+            shards.moved(slot, shard);
+        }
+        // Its answer is still to come.
+        self.answered = self.answered.saturating_sub(1);
+        redirects.add(Redirect {
+            place: ticket.place,
+            step: ticket.step,
+            ask: ask.then_some(shard),
+        });
+        Ok(())
+    }
+
     fn exists(&mut self, ticket: &Ticket) -> Result<()> {
         const WORDS: &str = "the destination has this key";
         match self.shared.on_conflict {
             OnConflict::Skip => self.ended(ticket, Outcome::Existing, ""),
+            OnConflict::Same if ticket.sent == Sent::BehindAsking => {
+                let words = format!("{WORDS}, and its slot is being moved: it was not compared");
+                self.ended(ticket, Outcome::Conflict, &words);
+            }
             OnConflict::Same => self.to_read.push(ToRead::existed(ticket)),
             OnConflict::Fail | OnConflict::Replace => self.ended(ticket, Outcome::Conflict, WORDS),
             OnConflict::Abort => {
@@ -815,7 +974,7 @@ fn advice(reaction: Reaction<'_>) -> &'static str {
             "the destination cannot write to its disk: mend that first"
         }
         Reaction::Moved(_) | Reaction::Ask(_) => {
-            "the destination is a cluster, which this version does not load into"
+            "the destination is a node of a cluster: say --cluster auto"
         }
         Reaction::FindMaster => "it became a replica: load into the master",
         Reaction::Login => "log in with a user and password that hold for the whole load",
