@@ -83,7 +83,15 @@ fn is_closed(words: &[u8]) -> Result<bool> {
     if text.starts_with("noperm") {
         return Ok(text.contains("command"));
     }
-    if text.starts_with("noauth") || text.starts_with("loading") || text.starts_with("masterdown") {
+    const OF_THE_SERVER: [&str; 6] = [
+        "noauth",
+        "loading",
+        "busy ",
+        "masterdown",
+        "clusterdown",
+        "tryagain",
+    ];
+    if OF_THE_SERVER.iter().any(|begin| text.starts_with(begin)) {
         return Err(Error::new(
             ErrorKind::Destination,
             format!("the destination says {}", Escaped(words)),

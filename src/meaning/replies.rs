@@ -415,8 +415,9 @@ pub(super) fn unreadable_name(error: &Error) -> Verdict {
 
 /// What a refusal means: some are about the server, all others about this key.
 pub(super) fn refusal(words: &[u8]) -> Result<Verdict> {
-    const OF_THE_SERVER: [&[u8]; 7] = [
+    const OF_THE_SERVER: [&[u8]; 8] = [
         b"LOADING",
+        b"BUSY ",
         b"NOAUTH",
         b"MASTERDOWN",
         b"CLUSTERDOWN",

@@ -68,6 +68,15 @@ pub trait Sink<T> {
     /// A mark came back in its place: every answer so far belongs to its ticket. Answers behind the last mark are to be
     /// doubted where the connection ends as [`End::OutOfStep`].
     fn proven(&mut self) {}
+
+    /// A mark was refused, since the server refuses everything for a while. Answers behind the last mark that came back are
+    /// to be doubted unless another one proves them ([`Pipeline::is_proven`]).
+    ///
+    /// # Errors
+    /// As [`Sink::answered`].
+    fn refused_mark(&mut self, _refusal: &Reply<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl<T, F: FnMut(T, Answer<'_>) -> Result<()>> Sink<T> for F {
@@ -118,6 +127,8 @@ pub struct Pipeline<T> {
     refusal: Option<Error>,
     /// Tickets whose commands were not begun.
     never_sent: Vec<T>,
+    /// The last mark that was answered came back.
+    proven: bool,
 }
 
 #[derive(Debug)]
@@ -153,7 +164,14 @@ impl<T> Pipeline<T> {
             marks,
             refusal: None,
             never_sent: Vec::new(),
+            proven: true,
         })
+    }
+
+    /// Whether the last mark that was answered came back: not where the server refused it.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// Whether the server answers marks, so that replies prove their places.
@@ -488,13 +506,19 @@ impl<T> Pipeline<T> {
         };
         let reply = self.connection.reply(length)?;
         if let Due::Mark(number) = front.due {
-            if !self.connection.marks_sent().answers(number, &reply) {
+            let came_back = self.connection.marks_sent().answers(number, &reply);
+            if !came_back && !refuses_everything(&reply) {
                 return Err(self
                     .connection
                     .out_of_step("a mark was answered by another reply"));
             }
+            self.proven = came_back;
+            if came_back {
+                sink.proven();
+            } else if let Err(error) = sink.refused_mark(&reply) {
+                self.refusal.get_or_insert(error);
+            }
             self.settle();
-            sink.proven();
             return Ok(());
         }
         if self.connection.marks_sent().is_mark(&reply) {
@@ -532,6 +556,14 @@ impl<T> Pipeline<T> {
     fn unasked(&mut self) -> Error {
         self.connection.out_of_step("more replies than commands")
     }
+}
+
+/// Words in which a server refuses any command for a while, marks among them.
+fn refuses_everything(reply: &Reply<'_>) -> bool {
+    const WORDS: [&[u8]; 4] = [b"BUSY ", b"LOADING ", b"MASTERDOWN ", b"NOAUTH "];
+    reply
+        .error()
+        .is_some_and(|words| WORDS.iter().any(|begin| words.starts_with(begin)))
 }
 
 /// Packs a command into the pipeline's buffer; large pieces go from where they stand.

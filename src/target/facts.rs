@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::product::{Assumed, Product, Version};
-use super::reaction::{Asked, Reaction, Situation, react};
+use super::reaction::{Asked, Reaction, Situation, Wait, react};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::resp::{Arg, Connection, Reply};
 
@@ -483,6 +483,7 @@ impl Facts {
         match connection.select(db) {
             Ok(()) => Ok(true),
             Err(error) if connection.end().is_some() => Err(error),
+            Err(error) if error.what().contains("BUSY ") => Err(error),
             Err(error) => {
                 self.closed.push(Closed {
                     command: format!("SELECT {db}"),
@@ -535,7 +536,9 @@ impl Facts {
             } else {
                 "nothing was stored"
             })),
-            Reaction::Retry(super::reaction::Wait::Loading) => {
+            // What is asked while a script runs is refused, all of it: that makes nothing known.
+            Reaction::Retry(Wait::Script) => Err(busy(&shown)),
+            Reaction::Retry(Wait::Loading) => {
                 self.loading = Some(true);
                 self.closed_by(command, shown);
                 Ok(None)
@@ -553,6 +556,14 @@ impl Facts {
             words,
         });
     }
+}
+
+fn busy(shown: &str) -> Error {
+    Error::new(
+        ErrorKind::Destination,
+        format!("the destination is busy: it says {shown}"),
+    )
+    .with_hint("wait until that is over")
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -87,6 +87,9 @@ mod payloads;
 // What is read while a load runs.
 mod read_back;
 
+// What a load does where a server does not take a command.
+mod reactions;
+
 // Loads that others can live with.
 mod gentle;
 

@@ -181,22 +181,29 @@ impl Load {
     }
 }
 
-/// Words of servers that pass.
-const PASSING: [&str; 7] = [
-    "LOADING ",
-    "MASTERDOWN ",
-    "BUSY ",
-    "TRYAGAIN ",
-    "CLUSTERDOWN ",
+/// Words of servers that pass, and what they mean.
+const PASSING: [(&str, Why); 11] = [
+    ("LOADING ", Why::Busy),
+    ("MASTERDOWN ", Why::Busy),
+    ("BUSY ", Why::Busy),
+    ("TRYAGAIN ", Why::Busy),
+    ("CLUSTERDOWN ", Why::Busy),
+    ("NOREPLICAS ", Why::Busy),
+    ("READONLY ", Why::Replica),
+    ("OOM ", Why::Memory),
+    ("MISCONF ", Why::Disk),
     // To whoever asks, not writes: the map is asked for anew, or the slot has moved when it is tried again.
-    "says MOVED ",
-    "says ASK ",
+    ("says MOVED ", Why::Busy),
+    ("says ASK ", Why::Busy),
 ];
 
-/// Whether the server asks to wait.
-pub(super) fn passes(error: &Error) -> bool {
+/// Why a refusal in a server's words may go away, if it may.
+pub(super) fn passing(error: &Error) -> Option<Why> {
     let words = error.to_string();
-    PASSING.iter().any(|code| words.contains(code))
+    PASSING
+        .iter()
+        .find(|(code, _)| words.contains(code))
+        .map(|(_, why)| *why)
 }
 
 /// Whether an error of connecting may go away. The destination was there before, so what is not a plain refusal does.
@@ -214,10 +221,8 @@ pub(super) fn judge_connecting(error: Error) -> Ended {
         || says(&["NOPERM", "max number of clients", "certificate"])
     {
         None
-    } else if says(&PASSING) {
-        Some(Why::Busy)
     } else {
-        Some(Why::Lost)
+        passing(&error).or(Some(Why::Lost))
     };
     Ended { error, why }
 }
@@ -226,10 +231,8 @@ pub(super) fn judge_connecting(error: Error) -> Ended {
 pub(super) fn judge_asking(connection: &Connection, error: Error) -> Ended {
     let why = if connection.end().is_some() && error.kind() != ErrorKind::Interrupted {
         Some(Why::Lost)
-    } else if passes(&error) {
-        Some(Why::Busy)
     } else {
-        None
+        passing(&error)
     };
     Ended { error, why }
 }

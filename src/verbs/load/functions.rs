@@ -4,11 +4,13 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::error::Result;
+use super::stop::Why;
+use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::journal::Counted;
 use crate::replay::library_source;
 use crate::resp::{Arg, Connection, Reply};
 use crate::snapshot::Function;
+use crate::target::{Asked, Situation, react};
 use crate::wire::crc64;
 
 /// What to do with the function libraries of a dump.
@@ -113,7 +115,7 @@ pub struct FunctionFailure {
 /// key that it has.
 ///
 /// # Errors
-/// The connection fails. What the server refuses is in the report.
+/// The connection fails, or the server takes nothing for a while. What it refuses is in the report.
 pub(super) fn load(
     data: &[u8],
     offsets: &[u64],
@@ -167,6 +169,17 @@ pub(super) fn load(
                     && words.ends_with(b"already exists") =>
             {
                 report.skipped = report.skipped.saturating_add(1);
+            }
+            reply @ Reply::Error(words)
+                if Why::of(react(&reply, Asked::Write, Situation::default())).is_some() =>
+            {
+                return Err(Error::new(
+                    ErrorKind::Destination,
+                    format!(
+                        "the destination says {} to a function library",
+                        Escaped(words)
+                    ),
+                ));
             }
             Reply::Error(words) => {
                 let reason = String::from_utf8_lossy(words).into_owned();

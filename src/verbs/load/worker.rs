@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::again::passes;
+use super::again::passing;
 use super::pacing;
 use super::pass::Far;
 use super::read_back::{self, ToRead};
@@ -23,7 +23,7 @@ use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Pace;
 use crate::replay::{Decision, Ladder, Policies, Step, Terms};
-use crate::resp::{Answer, Arg, End, Pipeline, Sink};
+use crate::resp::{Answer, Arg, End, Pipeline, Reply, Sink};
 use crate::snapshot::{Entry, EntryPlace, Snapshot, ValueType};
 use crate::target::{Asked, Elsewhere, Reaction, Situation, react};
 use crate::value::Decoder;
@@ -133,7 +133,7 @@ struct Again {
 }
 
 /// Failures in words that are not known, in a row, after which it is no longer about single keys.
-const STRANGE_IN_A_ROW: u32 = 100;
+const STRANGE_IN_A_ROW: usize = 100;
 
 /// Runs one connection until the channel closes or the pass stops.
 pub(super) fn run<'data>(
@@ -174,7 +174,7 @@ impl<'s, 'data> Worker<'s, 'data> {
             shard,
             pending: Pending::default(),
             prove: pipeline.proves_places(),
-            strange: 0,
+            strange: Vec::new(),
             broken: false,
             again: Vec::new(),
             to_read: Vec::new(),
@@ -247,7 +247,7 @@ impl<'s, 'data> Worker<'s, 'data> {
         });
         if let Err(error) = sent {
             // As above, of keys that were to be read back.
-            *abandoned |= pipeline.end().is_none() && passes(&error);
+            *abandoned |= pipeline.end().is_none() && passing(&error).is_some();
             failed(shared, pipeline, error);
         }
     }
@@ -274,8 +274,10 @@ impl<'s, 'data> Worker<'s, 'data> {
             failed(shared, &pipeline, error);
         }
         replies.tell_answered();
-        if replies.broken || pipeline.end() == Some(End::OutOfStep) {
-            // Replies were lost, doubled or moved since the last mark: what they said of their keys may have been said of others.
+        replies.strange_ended();
+        if replies.broken || pipeline.end() == Some(End::OutOfStep) || !pipeline.is_proven() {
+            // Replies were lost, doubled or moved since the last mark, or that was refused: what they said of their keys may
+            // have been said of others.
             let mut answered = std::mem::take(&mut replies.pending.answered);
             answered.close();
             shared.recorder.doubt(&answered.positions);
@@ -313,8 +315,11 @@ pub(super) fn failed(shared: &Shared<'_, '_>, pipeline: &Pipeline<Ticket>, error
         // A network that mixes replies up does not become better by going on.
         Some(End::OutOfStep) => shared.stop.set(error),
         None if shared.stop.is_set() => {}
-        None if passes(&error) => shared.stop.pause(error, Why::Busy),
-        None => shared.stop.set(error),
+        // A question beside the keys was refused: a database could not be chosen, a value not be read.
+        None => match passing(&error) {
+            Some(why) => shared.stop.pause(error, why),
+            None => shared.stop.set(error),
+        },
     }
 }
 
@@ -548,7 +553,9 @@ pub(super) struct Replies<'s, 'data> {
     pending: Pending,
     /// Marks prove which reply is whose.
     prove: bool,
-    strange: u32,
+    /// Keys that were refused in words that are not known, since the last one that was not: too many are about the service,
+    /// not about them.
+    strange: Vec<(Ticket, String)>,
     /// A reply came that no RESTORE is answered by: which reply belongs to which key is not known any more.
     broken: bool,
     /// Keys whose payloads were refused since the last one was sent.
@@ -586,7 +593,9 @@ impl Sink<Ticket> for Replies<'_, '_> {
             return Ok(());
         }
         if answer == Answer::Ok {
-            self.strange = 0;
+            if !self.strange.is_empty() {
+                self.strange_ended();
+            }
             let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= self.now_ms;
             self.stored(&ticket, expired);
             return Ok(());
@@ -598,6 +607,12 @@ impl Sink<Ticket> for Replies<'_, '_> {
         if !self.broken {
             self.flush();
         }
+    }
+
+    fn refused_mark(&mut self, refusal: &Reply<'_>) -> Result<()> {
+        let words = String::from_utf8_lossy(refusal.error().unwrap_or_default()).into_owned();
+        let reaction = react(refusal, Asked::Restore, Situation::default());
+        Err(self.stop(&words, advice(reaction), Why::of(reaction)))
     }
 }
 
@@ -767,13 +782,19 @@ impl<'data> Replies<'_, 'data> {
                 Ok(())
             }
             Reaction::KeyFailsStrangely => {
-                self.ended(&ticket, Outcome::Failed, &words);
-                self.strange = self.strange.saturating_add(1);
-                if self.strange < STRANGE_IN_A_ROW {
+                if self.strange.len() < STRANGE_IN_A_ROW {
+                    self.strange.push((ticket, words.clone()));
+                }
+                if self.strange.len() < STRANGE_IN_A_ROW {
                     return Ok(());
                 }
-                let words = format!("{STRANGE_IN_A_ROW} keys in a row were refused: {words}");
-                Err(self.stop(&words, "a quota of the service?", None))
+                // None of them is finished: they go again with the next pass, or the next run.
+                let words = format!("{words}, to {STRANGE_IN_A_ROW} keys in a row");
+                Err(self.stop(
+                    &words,
+                    "is a quota of the service used up?",
+                    Some(Why::Busy),
+                ))
             }
             Reaction::TooLarge => {
                 self.ended(&ticket, Outcome::Failed, &words);
@@ -844,6 +865,7 @@ impl<'data> Replies<'_, 'data> {
 
     fn exists(&mut self, ticket: &Ticket) -> Result<()> {
         const WORDS: &str = "the destination has this key";
+        self.strange_ended();
         match self.shared.on_conflict {
             OnConflict::Skip => self.ended(ticket, Outcome::Existing, ""),
             OnConflict::Same if ticket.sent == Sent::BehindAsking => {
@@ -876,6 +898,17 @@ impl<'data> Replies<'_, 'data> {
             None => self.shared.stop.set(error),
         }
         said_already()
+    }
+
+    /// Refusals in words that are not known were about these keys alone, unless they were too many.
+    #[cold]
+    fn strange_ended(&mut self) {
+        if self.strange.len() >= STRANGE_IN_A_ROW {
+            return;
+        }
+        for (ticket, words) in std::mem::take(&mut self.strange) {
+            self.ended(&ticket, Outcome::Failed, &words);
+        }
     }
 
     /// An entry that a reply ended.

@@ -41,6 +41,26 @@ pub(crate) struct Restored {
     pub(crate) options: Vec<String>,
 }
 
+/// Which keys it does not take, and in which words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    pub(crate) words: &'static str,
+    /// It takes so many keys before.
+    pub(crate) after: usize,
+    /// So many connections are refused, one after the other, each to its end.
+    pub(crate) connections: usize,
+    /// So many of those who ask what it is are told that it is a replica, once a key was refused.
+    pub(crate) as_replica: usize,
+}
+
+/// What became of a refusal so far.
+#[derive(Debug, Default)]
+struct Refused {
+    connections: Vec<u64>,
+    /// Those that were told that it is a replica.
+    as_replica: Vec<u64>,
+}
+
 /// The server. Its threads end when its clients go.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -50,14 +70,33 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn start(persona: Persona) -> Self {
+        Self::listen(persona, None)
+    }
+
+    pub(crate) fn refusing(persona: Persona, refusal: Refusal) -> Self {
+        Self::listen(persona, Some(refusal))
+    }
+
+    fn listen(persona: Persona, refusal: Option<Refusal>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let sent = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&sent);
+        let refused = Arc::new(Mutex::new(Refused::default()));
         thread::spawn(move || {
-            while let Ok((client, _)) = listener.accept() {
-                let kept = Arc::clone(&kept);
-                thread::spawn(move || serve(client, persona, &kept));
+            for number in 0.. {
+                let Ok((client, _)) = listener.accept() else {
+                    return;
+                };
+                let (kept, refused) = (Arc::clone(&kept), Arc::clone(&refused));
+                thread::spawn(move || {
+                    let refuse = |words: &[Vec<u8>]| {
+                        let taken = kept.lock().expect("not poisoned").len();
+                        let mut refused = refused.lock().expect("not poisoned");
+                        refused.judge(refusal?, number, words, taken)
+                    };
+                    serve(client, persona, &kept, refuse);
+                });
             }
         });
         Self { port, sent }
@@ -73,14 +112,56 @@ impl Recorder {
     }
 }
 
-fn serve(mut client: TcpStream, persona: Persona, kept: &Mutex<Vec<Restored>>) {
+impl Refused {
+    /// The answer to a command that is not taken.
+    fn judge(
+        &mut self,
+        refusal: Refusal,
+        connection: u64,
+        words: &[Vec<u8>],
+        taken: usize,
+    ) -> Option<Vec<u8>> {
+        let is_key = words[0] == b"RESTORE" && !is_probe(words);
+        let begun = !self.connections.is_empty();
+        if words[0] == b"HELLO" && begun && self.as_replica.len() < refusal.as_replica {
+            self.as_replica.push(connection);
+            let fields = ["server", "redis", "role", "replica"].map(bulk);
+            return Some(list(&fields));
+        }
+        if words[0] == b"INFO" && self.as_replica.contains(&connection) {
+            return Some(bulk("redis_version:8.10.2\r\nrole:slave\r\nloading:0\r\n"));
+        }
+        if !is_key || taken < refusal.after {
+            return None;
+        }
+        if !self.connections.contains(&connection) {
+            if self.connections.len() >= refusal.connections {
+                return None;
+            }
+            self.connections.push(connection);
+        }
+        Some(format!("-{}\r\n", refusal.words).into_bytes())
+    }
+}
+
+fn is_probe(words: &[Vec<u8>]) -> bool {
+    words[2] == b"1" && words.get(4).is_some_and(|word| word == b"ABSTTL")
+}
+
+fn serve(
+    mut client: TcpStream,
+    persona: Persona,
+    kept: &Mutex<Vec<Restored>>,
+    mut refuse: impl FnMut(&[Vec<u8>]) -> Option<Vec<u8>>,
+) {
     let (mut bytes, mut chunk, mut db) = (Vec::new(), vec![0; 1 << 16], 0);
     while let Ok(count @ 1..) = client.read(&mut chunk) {
         bytes.extend_from_slice(&chunk[..count]);
         let mut replies = Vec::new();
         while let Some((words, used)) = wire::command(&bytes) {
             bytes.drain(..used);
-            replies.extend(answer(&words, persona, &mut db, kept));
+            let reply = refuse(&words).unwrap_or_else(|| answer(&words, persona, &mut db, kept));
+            replies.extend(reply);
         }
         if client.write_all(&replies).is_err() {
             return;
@@ -148,8 +229,7 @@ pub(crate) fn answer(
             if payload[0] == 8 {
                 return b"-ERR Bad data format\r\n".to_vec();
             }
-            let is_probe = text(2) == "1" && text(4) == "ABSTTL";
-            if !is_probe {
+            if !is_probe(words) {
                 kept.lock().expect("not poisoned").push(Restored {
                     db: *db,
                     key: words[1].clone(),

@@ -1,0 +1,258 @@
+//! What a load does where a server does not take a command: each reaction from end to end, against servers that mean it.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rdbridge::ErrorKind;
+use rdbridge::outcome::{Outcome, Road};
+use rdbridge::pace::Rates;
+use rdbridge::select::Selection;
+use rdbridge::snapshot::Snapshot;
+use rdbridge::verbs::load::{KeyEvent, Load, Options, PauseEvent, Report, Watcher, survey};
+
+use super::support::dump::{Crc, Dump};
+use super::support::loading::{connector, options};
+use super::support::recorder::{REDIS, Recorder, Refusal};
+use super::support::server::Server;
+use super::support::wire::Client;
+
+/// Keys of the dump: several marks lie between them.
+const KEYS: u64 = 1500;
+
+/// A third of them in each of three databases, which take turns.
+fn dump() -> Vec<u8> {
+    (0..KEYS)
+        .fold(Dump::redis(7), |dump, i| {
+            let dump = match i % 100 {
+                0 => dump.select_db(i / 100 % 3),
+                _ => dump,
+            };
+            dump.string_key(format!("k{i}"), format!("value {i}"))
+        })
+        .finish(Crc::Right)
+}
+
+/// What was told on the way.
+#[derive(Default)]
+struct Told {
+    keys: Mutex<Vec<(Vec<u8>, Outcome, String)>>,
+    pauses: Mutex<Vec<String>>,
+    restarts: Mutex<Vec<u64>>,
+}
+
+impl Told {
+    fn pauses(&self) -> Vec<String> {
+        self.pauses.lock().expect("not poisoned").clone()
+    }
+}
+
+impl Watcher for Told {
+    fn key(&self, event: &KeyEvent<'_>) {
+        let listed = (event.key.to_vec(), event.outcome, event.reason.to_owned());
+        self.keys.lock().expect("not poisoned").push(listed);
+    }
+
+    fn pause(&self, event: &PauseEvent<'_>) {
+        let words = event.reason.to_string();
+        self.pauses.lock().expect("not poisoned").push(words);
+    }
+
+    fn restarted(&self, entries: u64) {
+        self.restarts.lock().expect("not poisoned").push(entries);
+    }
+}
+
+/// A whole load, as often as it takes.
+fn load(url: &str, data: &[u8], options: Options, told: &Told) -> Report {
+    let snapshot = Snapshot::parse(data).expect("a dump");
+    let now = options.policies.now_ms;
+    let survey = survey(&snapshot, &mut Selection::all(), now, &mut |_| Ok(())).expect("sound");
+    let surveys = std::slice::from_ref(&survey);
+    let mut load = Load::begin(connector(url), surveys, options).expect("begins");
+    loop {
+        let mut all = Selection::all();
+        load.replay(0, &snapshot, &survey, &mut all, told, &mut |_| Ok(()))
+            .expect("a selection that can be asked");
+        if !load.again(told, &mut |_| Ok(())) {
+            return load.finish();
+        }
+    }
+}
+
+fn patient() -> Options {
+    Options {
+        retry_for: Duration::from_secs(20),
+        wait_for: Duration::from_secs(20),
+        ..options()
+    }
+}
+
+fn words(text: &str) -> Vec<Vec<u8>> {
+    text.split(' ')
+        .map(|word| word.as_bytes().to_vec())
+        .collect()
+}
+
+/// A script that does not end: marks, `SELECT` and questions are refused with `BUSY`, too.
+#[test]
+fn a_busy_script_is_waited_for() {
+    for name in ["redis-6.2", "redis-7.0", "valkey-8.0"] {
+        let server = Server::start(name);
+        server.run("CONFIG SET lua-time-limit 20");
+        let (url, data, told) = (server.url(), dump(), Told::default());
+        let report = std::thread::scope(|scope| {
+            let loading = scope.spawn(|| {
+                let rates = Rates {
+                    keys: Some(1500),
+                    ..Rates::default()
+                };
+                load(&url, &data, Options { rates, ..patient() }, &told)
+            });
+            let mut client = Client::connect(server.port());
+            wait_until("keys come", || {
+                matches!(
+                    client.ask(&[words("DBSIZE")])[..],
+                    [redis::Value::Int(50..)]
+                )
+            });
+            let script = scope.spawn(|| {
+                let mut client = Client::connect(server.port());
+                let eval = ["EVAL", "while true do end", "0"];
+                client.ask(&[eval.map(|word| word.as_bytes().to_vec()).to_vec()]);
+            });
+            wait_until("it waits", || {
+                told.pauses().len() >= 3 || loading.is_finished()
+            });
+            client.ask(&[words("SCRIPT KILL")]);
+            script.join().expect("the script ends");
+            loading.join().expect("the load ends")
+        });
+        assert!(report.stopped.is_none(), "{name}: {report:?}");
+        assert_eq!(restored(&report), KEYS, "{name}: {report:?}");
+        assert!(
+            told.pauses().iter().all(|words| words.contains("BUSY ")),
+            "{name}: {:?}",
+            told.pauses()
+        );
+        let restarts = told.restarts.into_inner().expect("not poisoned");
+        assert_eq!(restarts, [0; 0], "{name}: it was busy, not gone");
+    }
+}
+
+/// A server that takes 700 keys and then, `connections` times, none.
+fn refusing(words: &'static str, connections: usize) -> Refusal {
+    Refusal {
+        words,
+        after: 700,
+        connections,
+        as_replica: 0,
+    }
+}
+
+/// Everything is restored, each key was taken once, and each pause was said in the server's words.
+#[track_caller]
+fn all_arrive(refusal: Refusal, options: Options, pauses: usize) {
+    let server = Recorder::refusing(REDIS, refusal);
+    let told = Told::default();
+    let report = load(&server.url(), &dump(), options, &told);
+    let words = refusal.words;
+    assert!(report.stopped.is_none(), "{words}: {report:?}");
+    assert_eq!(restored(&report), KEYS, "{words}: {report:?}");
+    let keys: BTreeSet<_> = server.take().into_iter().map(|sent| sent.key).collect();
+    assert_eq!(keys.len() as u64, KEYS, "{words}");
+    assert_eq!(report.pauses, pauses as u64, "{words}: {report:?}");
+    assert!(!report.longest_stall.is_zero(), "{words}");
+    let said = told.pauses();
+    assert_eq!(said.len(), pauses, "{words}: {said:?}");
+    assert!(said[0].contains(words), "{words}: {said:?}");
+    let listed = told.keys.into_inner().expect("not poisoned");
+    assert!(listed.is_empty(), "{words}: {listed:?}");
+}
+
+fn restored(report: &Report) -> u64 {
+    report.tally.get(Outcome::Restored(Road::Raw))
+}
+
+/// What passes by itself, and what somebody mends.
+const PASSING: [&str; 10] = [
+    "LOADING Redis is loading the dataset in memory",
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "TRYAGAIN Slot is being trimmed",
+    "CLUSTERDOWN The cluster is down",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "NOREPLICAS Not enough good replicas to write.",
+    "READONLY You can't write against a read only replica.",
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "MISCONF Errors writing to the AOF file: No space left on device",
+    // Words that nobody knows, to everything: a quota that is used up for a while.
+    "ERR max requests limit exceeded. Limit: 500000",
+];
+
+#[test]
+fn what_passes_is_waited_for_and_nothing_is_lost_or_doubled() {
+    for words in PASSING {
+        all_arrive(refusing(words, 2), patient(), 2);
+    }
+}
+
+#[test]
+fn a_failover_is_waited_for_until_there_is_a_master_again() {
+    let refusal = Refusal {
+        as_replica: 3,
+        ..refusing("READONLY You can't write against a read only replica.", 1)
+    };
+    all_arrive(refusal, patient(), 4);
+}
+
+#[test]
+fn a_login_that_ran_out_is_tried_once_more_and_then_given_up() {
+    let words = "NOAUTH Authentication required.";
+    all_arrive(refusing(words, 1), patient(), 1);
+    gives_up(refusing(words, usize::MAX), patient(), 1);
+}
+
+/// It ends in the server's words; what it did not take is nothing but not reached.
+#[track_caller]
+fn gives_up(refusal: Refusal, options: Options, least_pauses: usize) {
+    let server = Recorder::refusing(REDIS, refusal);
+    let told = Told::default();
+    let report = load(&server.url(), &dump(), options, &told);
+    let words = refusal.words;
+    let stopped = report.stopped.as_ref().expect("it ends early");
+    let text = stopped.to_string();
+    assert!(text.contains(words), "{words}: {text}");
+    assert_eq!(stopped.kind(), ErrorKind::Destination, "{words}");
+    assert!(!report.aborted && report.adds_up(), "{words}: {report:?}");
+    let taken = server.take().len() as u64;
+    assert_eq!((restored(&report), taken), (700, 700), "{words}");
+    let rest = report.tally.get(Outcome::NotReached);
+    assert_eq!(rest, KEYS - 700, "{words}: {:?}", report.tally);
+    let said = told.pauses().len();
+    assert!(said >= least_pauses, "{words}: {said} pauses");
+    match said {
+        0 => {}
+        _ => assert!(text.contains("gave up after"), "{words}: {text}"),
+    }
+}
+
+#[test]
+fn who_is_not_to_wait_stops_and_calls_nothing_failed() {
+    for words in PASSING {
+        gives_up(refusing(words, usize::MAX), options(), 0);
+        let short = Options {
+            retry_for: Duration::from_millis(300),
+            wait_for: Duration::from_millis(300),
+            ..options()
+        };
+        gives_up(refusing(words, usize::MAX), short, 1);
+    }
+}
+
+fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !happens() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
