@@ -392,6 +392,9 @@ pub(crate) struct PolicyArgs {
     /// Slow down where the destination's other clients would wait so many milliseconds longer (one connection)
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_latency: Option<u32>,
+    /// Stop at the first key that is refused or fails, instead of listing it and going on with the others
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
     /// Go on where the destination evicts keys
     #[arg(long)]
     pub(crate) allow_eviction: bool,

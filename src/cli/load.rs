@@ -291,6 +291,7 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         verify: policy.verify,
         functions: policy.functions.unwrap_or_default().into(),
         require_empty: policy.require_empty,
+        fail_fast: policy.fail_fast,
         allow_eviction: policy.allow_eviction,
         trust_input: policy.trust_input,
         skip_damaged: policy.skip_damaged,

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::support::command::{Dir, program, run, run_with};
 use super::support::dump::{Crc, Dump};
+use super::support::recorder::{REDIS, Recorder};
+use super::support::say_aloud;
 use super::support::server::Server;
 use super::support::wire::Client;
 
@@ -140,4 +142,43 @@ fn a_load_that_minds_latency_ends_as_any_other() {
     ]);
     let report = ran.ends_with(0).json();
     assert_eq!(report["outcomes"]["restored_raw"], 20_000, "{ran:?}");
+}
+
+/// A server that needs a fifth of a millisecond for a key, and a client that asks it again and again: what that one waits for
+/// is what stands before it.
+#[test]
+fn other_clients_are_served_while_a_load_minds_their_latency() {
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump(10_000, 10));
+    let median = |flags: &[&str]| {
+        let server = Recorder::slow(REDIS, Duration::from_micros(200));
+        let url = server.url();
+        let args = ["load", &file, "--to", &url, "--no-journal", "--json"];
+        let mut load = program();
+        load.args(args).args(flags);
+        thread::scope(|scope| {
+            let loading = scope.spawn(|| run_with(&mut load, b""));
+            let mut client = Client::connect(server.port());
+            let mut waits = Vec::new();
+            while !loading.is_finished() {
+                let asked = Instant::now();
+                let before = server.count();
+                client.ask(&[vec![b"PING".to_vec()]]);
+                if before > 0 && server.count() < 10_000 {
+                    waits.push(asked.elapsed());
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            let ran = loading.join().expect("it ends");
+            let report = ran.ends_with(0).json();
+            assert_eq!(report["outcomes"]["restored_raw"], 10_000, "{ran:?}");
+            waits.sort_unstable();
+            waits[waits.len() / 2]
+        })
+    };
+    let (unbound, bound) = (median(&[]), median(&["--max-latency", "10"]));
+    say_aloud(&format!(
+        "another client waits {unbound:?} in the midst of a load, {bound:?} with --max-latency 10"
+    ));
+    assert!(bound * 2 < unbound, "{bound:?}, {unbound:?} without bound");
 }

@@ -11,7 +11,8 @@ use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::verbs::load::{KeyEvent, Load, Options, PauseEvent, Report, Watcher, survey};
 
-use super::support::dump::{Crc, Dump};
+use super::support::command::{Dir, run};
+use super::support::dump::{Crc, Dump, string};
 use super::support::loading::{connector, options};
 use super::support::recorder::{REDIS, Recorder, Refusal};
 use super::support::server::Server;
@@ -247,6 +248,53 @@ fn who_is_not_to_wait_stops_and_calls_nothing_failed() {
         };
         gives_up(refusing(words, usize::MAX), short, 1);
     }
+}
+
+/// A key that cannot be stored fails alone; with `--fail-fast` nothing is sent behind it, and the next run goes on behind it.
+#[test]
+fn a_bad_key_stops_the_others_only_where_that_is_asked_for() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let data = (0..3000)
+        .fold(Dump::redis(7).select_db(0), |dump, i| match i {
+            // A hash whose bytes are none.
+            100 | 2000 => dump.key(13, format!("bad{i}"), string("no ziplist")),
+            _ => dump.string_key(format!("k{i}"), "value"),
+        })
+        .finish(Crc::Right);
+    let file = dir.file("dump.rdb", data);
+    let journal = dir.path().join("journal").display().to_string();
+    let url = server.url();
+    let load = |flags: &[&str]| {
+        let args = ["load", &file, "--to", &url, "--json", "--journal", &journal];
+        let ran = run([&args[..], flags].concat());
+        let report = ran.ends_with(1).json();
+        assert_eq!(report["adds_up"], true, "{ran:?}");
+        let count = |name: &str| report["outcomes"][name].as_u64().expect("a number");
+        let counts = [count("restored_raw"), count("failed"), count("not_reached")];
+        (counts, ran.stderr, report["stopped"].clone())
+    };
+    let size = || server.run("DBSIZE");
+    let slow = ["--fail-fast", "--max-keys-per-sec", "2000"];
+    let (first, said, stopped) = load(&slow);
+    let [restored, 1, rest @ 1000..=2999] = first else {
+        panic!("{first:?}: {said}");
+    };
+    assert_eq!(restored + 1 + rest, 3000);
+    assert_eq!(size(), redis::Value::Int(restored as i64));
+    assert!(said.contains("bad100"), "{said}");
+    let words = stopped.as_str().expect("it says why");
+    assert!(words.contains("--fail-fast") && words.contains("the same command goes on"));
+    let (second, said, _) = load(&slow);
+    let [more, 2, 1..=999] = second else {
+        panic!("{second:?}: {said}");
+    };
+    assert!(more > restored && said.contains("bad2000"), "{said}");
+    // Without it, the rest.
+    let (third, said, stopped) = load(&[]);
+    assert_eq!(third, [2998, 2, 0], "{said}");
+    assert!(stopped.is_null(), "{stopped}");
+    assert_eq!(size(), redis::Value::Int(2998));
 }
 
 fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {

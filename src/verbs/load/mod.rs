@@ -89,6 +89,8 @@ pub struct Options {
     pub on_conflict: OnConflict,
     /// Read back what was stored, and compare.
     pub verify: bool,
+    /// Stop at the first key that is refused, fails, differs when it is read back, or stays uncertain.
+    pub fail_fast: bool,
     /// Function libraries.
     pub functions: FunctionPolicy,
     /// Refuse a destination that holds any key.
@@ -144,6 +146,7 @@ impl Default for Options {
             policies: Policies::default(),
             on_conflict: OnConflict::Fail,
             verify: false,
+            fail_fast: false,
             functions: FunctionPolicy::Load,
             require_empty: false,
             allow_eviction: false,
@@ -337,7 +340,7 @@ pub struct Report {
     pub journal: Option<PathBuf>,
     /// Why it ended early, if it did.
     pub stopped: Option<Error>,
-    /// It ended at a key that exists, as [`OnConflict::Abort`] says: a finding, not a fault of the destination.
+    /// It ended at a key, as [`OnConflict::Abort`] or [`Options::fail_fast`] says: a finding, not a fault of the destination.
     pub aborted: bool,
 }
 
@@ -661,7 +664,7 @@ impl Load {
         let aborted = self
             .stopped
             .as_ref()
-            .is_some_and(|error| error.what() == ABORTED);
+            .is_some_and(|error| [ABORTED, FAILED_FAST].contains(&error.what()));
         let (finished, doubtful) = self.recorder.standing();
         let acknowledged = finished.total();
         let journaled = self.recorder.path().is_some();
@@ -748,6 +751,9 @@ impl Load {
 
 /// Why a run ends under [`OnConflict::Abort`].
 const ABORTED: &str = "stopped at the first key that exists (--on-conflict abort)";
+
+/// Why a run ends under [`Options::fail_fast`].
+const FAILED_FAST: &str = "stopped at the first key that did not arrive (--fail-fast)";
 
 /// The reason of an early end, with what was done and how to go on.
 #[cold]

@@ -81,6 +81,7 @@ impl Load {
             abilities: self.abilities.as_ref(),
             pace: &self.pace,
             verify: self.options.verify,
+            fail_fast: self.options.fail_fast,
             verified: &verified,
         };
         let (mut entries, mut repetitions) = (0, None);

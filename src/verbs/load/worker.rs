@@ -58,6 +58,8 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) pace: &'run Pace,
     /// What was stored is read back.
     pub(super) verify: bool,
+    /// The first key that does not arrive ends the run.
+    pub(super) fail_fast: bool,
     /// What came out of that.
     pub(super) verified: &'run Mutex<Verified>,
 }
@@ -781,6 +783,10 @@ impl<'data> Replies<'_, 'data> {
                 self.ended(&ticket, Outcome::Failed, &words);
                 Ok(())
             }
+            Reaction::KeyFailsStrangely if self.shared.fail_fast => {
+                self.ended(&ticket, Outcome::Failed, &words);
+                Ok(())
+            }
             Reaction::KeyFailsStrangely => {
                 if self.strange.len() < STRANGE_IN_A_ROW {
                     self.strange.push((ticket, words.clone()));
@@ -968,6 +974,18 @@ impl<'data> Replies<'_, 'data> {
     fn listed(&self, ticket: &Ticket, outcome: Outcome, reason: &str) -> Option<Listed> {
         if !(outcome.is_finding() || outcome == Outcome::Empty) {
             return None;
+        }
+        if self.shared.fail_fast
+            && matches!(
+                outcome,
+                Outcome::Refused
+                    | Outcome::Failed
+                    | Outcome::ReadBackDifferent
+                    | Outcome::Uncertain
+            )
+        {
+            let error = Error::new(ErrorKind::Destination, super::FAILED_FAST);
+            self.shared.stop.set(error);
         }
         Some(self.named(ticket, outcome, reason))
     }

@@ -1,9 +1,12 @@
 //! A server that is none: it says that it is a certain product, takes every payload, and keeps what was sent.
 
+use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::wire;
 
@@ -70,40 +73,59 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn start(persona: Persona) -> Self {
-        Self::listen(persona, None)
+        Self::listen(persona, None, Duration::ZERO)
+    }
+
+    /// It has one thread for all clients, as servers have, and needs so long for each key.
+    pub(crate) fn slow(persona: Persona, for_a_key: Duration) -> Self {
+        Self::listen(persona, None, for_a_key)
     }
 
     pub(crate) fn refusing(persona: Persona, refusal: Refusal) -> Self {
-        Self::listen(persona, Some(refusal))
+        Self::listen(persona, Some(refusal), Duration::ZERO)
     }
 
-    fn listen(persona: Persona, refusal: Option<Refusal>) -> Self {
+    fn listen(persona: Persona, refusal: Option<Refusal>, for_a_key: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let sent = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&sent);
         let refused = Arc::new(Mutex::new(Refused::default()));
+        let core = Arc::new(Core {
+            for_a_key,
+            ..Core::default()
+        });
         thread::spawn(move || {
             for number in 0.. {
                 let Ok((client, _)) = listener.accept() else {
                     return;
                 };
                 let (kept, refused) = (Arc::clone(&kept), Arc::clone(&refused));
+                let core = Arc::clone(&core);
                 thread::spawn(move || {
                     let refuse = |words: &[Vec<u8>]| {
                         let taken = kept.lock().expect("not poisoned").len();
                         let mut refused = refused.lock().expect("not poisoned");
                         refused.judge(refusal?, number, words, taken)
                     };
-                    serve(client, persona, &kept, refuse);
+                    serve(client, persona, &kept, &core, refuse);
                 });
             }
         });
         Self { port, sent }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// How many keys were sent since the last [`Recorder::take`].
+    pub(crate) fn count(&self) -> usize {
+        self.sent.lock().expect("not poisoned").len()
     }
 
     /// What was sent since the last call, in the order of sending.
@@ -148,21 +170,70 @@ fn is_probe(words: &[Vec<u8>]) -> bool {
     words[2] == b"1" && words.get(4).is_some_and(|word| word == b"ABSTTL")
 }
 
+/// What works for one client at a time, in the order in which they come; what it owes in time is slept when the turn ends.
+#[derive(Debug, Default)]
+struct Core {
+    for_a_key: Duration,
+    drawn: AtomicU64,
+    served: AtomicU64,
+}
+
+struct Turn<'c> {
+    core: &'c Core,
+    keys: Cell<u32>,
+}
+
+impl Core {
+    fn turn(&self) -> Turn<'_> {
+        if !self.for_a_key.is_zero() {
+            let mine = self.drawn.fetch_add(1, Ordering::SeqCst);
+            while self.served.load(Ordering::SeqCst) != mine {
+                thread::sleep(Duration::from_micros(100));
+            }
+        }
+        Turn {
+            core: self,
+            keys: Cell::new(0),
+        }
+    }
+}
+
+impl Turn<'_> {
+    fn works_for(&self, words: &[Vec<u8>]) {
+        if words[0] == b"RESTORE" {
+            self.keys.set(self.keys.get() + 1);
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.core.for_a_key.is_zero() {
+            thread::sleep(self.core.for_a_key * self.keys.get());
+            self.core.served.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
 fn serve(
     mut client: TcpStream,
     persona: Persona,
     kept: &Mutex<Vec<Restored>>,
+    core: &Core,
     mut refuse: impl FnMut(&[Vec<u8>]) -> Option<Vec<u8>>,
 ) {
     let (mut bytes, mut chunk, mut db) = (Vec::new(), vec![0; 1 << 16], 0);
     while let Ok(count @ 1..) = client.read(&mut chunk) {
         bytes.extend_from_slice(&chunk[..count]);
         let mut replies = Vec::new();
+        let turn = core.turn();
         while let Some((words, used)) = wire::command(&bytes) {
             bytes.drain(..used);
+            turn.works_for(&words);
             let reply = refuse(&words).unwrap_or_else(|| answer(&words, persona, &mut db, kept));
             replies.extend(reply);
         }
+        drop(turn);
         if client.write_all(&replies).is_err() {
             return;
         }
@@ -212,6 +283,7 @@ pub(crate) fn answer(
         )),
         "CONFIG" if text(2) == "databases" => list(&[bulk("databases"), bulk("65536")]),
         "CONFIG" => list(&[bulk(&words[2]), bulk("536870912")]),
+        "PING" => b"+PONG\r\n".to_vec(),
         "ECHO" => bulk(&words[1]),
         "SELECT" => {
             *db = text(1).parse().expect("a number");
