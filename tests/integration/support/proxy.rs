@@ -5,6 +5,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
 
 use super::wire;
 
@@ -24,6 +27,12 @@ pub(crate) enum Fault {
     CutCommands(u64),
     /// The connection ends when so many bytes of replies came back.
     CutReplies(u64),
+    /// It is reset (`RST`) when so many bytes of replies came back.
+    ResetReplies(u64),
+    /// Behind so many bytes replies come and commands go one byte at a time, for some thousands of them.
+    Trickle(u64),
+    /// Behind so many bytes replies come late, a few at a time, for some hundreds of pieces.
+    Delay(u64),
     /// Nothing comes back behind so many bytes, and nothing is closed.
     Stall(u64),
     /// Nothing goes to the server behind so many bytes, and nothing is closed.
@@ -171,8 +180,29 @@ fn pass(client: &TcpStream, plan: &Plan, shared: &Traffic) {
             let _ = server.shutdown(Shutdown::Write);
         });
         to_client(&server, client, &fault, traffic, &cut);
-        let _ = client.shutdown(Shutdown::Write);
+        if !matches!(fault, Fault::ResetReplies(_)) {
+            let _ = client.shutdown(Shutdown::Write);
+        }
     });
+}
+
+/// Pieces that come late, and bytes that come alone.
+const LATE: usize = 300;
+const ALONE: usize = 3000;
+
+/// Writes what stands behind the place of a fault that loses nothing.
+fn slowly(mut to: &TcpStream, bytes: &[u8], fault: &Fault) -> std::io::Result<()> {
+    let (piece, times, pause) = match fault {
+        Fault::Trickle(_) => (1, ALONE, Duration::ZERO),
+        _ => (50, LATE, Duration::from_millis(1)),
+    };
+    let slow = bytes.len().min(piece * times);
+    let (slow, fast) = bytes.split_at(slow);
+    for piece in slow.chunks(piece) {
+        thread::sleep(pause);
+        to.write_all(piece)?;
+    }
+    to.write_all(fast)
 }
 
 fn to_server(
@@ -189,7 +219,9 @@ fn to_server(
             .commands
             .fetch_add(bytes.len() as u64, Ordering::SeqCst);
         let limit = match *fault {
-            Fault::CutCommands(limit) | Fault::StallCommands(limit) => limit.saturating_sub(before),
+            Fault::CutCommands(limit) | Fault::StallCommands(limit) | Fault::Trickle(limit) => {
+                limit.saturating_sub(before)
+            }
             _ => u64::MAX,
         };
         let pass = usize::try_from(limit)
@@ -199,11 +231,15 @@ fn to_server(
             return;
         }
         if pass < bytes.len() {
-            if matches!(fault, Fault::CutCommands(_)) {
-                cut();
-                return;
-            }
             traffic.fired.store(true, Ordering::SeqCst);
+            match fault {
+                Fault::CutCommands(_) => {
+                    cut();
+                    return;
+                }
+                Fault::Trickle(_) if slowly(server, &bytes[pass..], fault).is_err() => return,
+                _ => {}
+            }
         }
         match client.read(&mut chunk) {
             Ok(count @ 1..) => bytes = chunk[..count].to_vec(),
@@ -251,7 +287,11 @@ fn to_client(
             .replies
             .fetch_add(out.len() as u64, Ordering::SeqCst);
         let limit = match *fault {
-            Fault::CutReplies(limit) | Fault::Stall(limit) => limit.saturating_sub(before),
+            Fault::CutReplies(limit)
+            | Fault::ResetReplies(limit)
+            | Fault::Trickle(limit)
+            | Fault::Delay(limit)
+            | Fault::Stall(limit) => limit.saturating_sub(before),
             _ => u64::MAX,
         };
         let pass = usize::try_from(limit).unwrap_or(usize::MAX).min(out.len());
@@ -259,11 +299,26 @@ fn to_client(
             return;
         }
         if pass < out.len() {
-            if matches!(fault, Fault::CutReplies(_)) {
-                cut();
-                return;
-            }
             traffic.fired.store(true, Ordering::SeqCst);
+            match fault {
+                Fault::CutReplies(_) => {
+                    cut();
+                    return;
+                }
+                Fault::ResetReplies(_) => {
+                    // With nothing to linger for, closing resets; the reader of commands ends, and with it the connection.
+                    set_socket_linger(client, Some(Duration::ZERO)).expect("a socket");
+                    let _ = client.shutdown(Shutdown::Read);
+                    let _ = server.shutdown(Shutdown::Both);
+                    return;
+                }
+                Fault::Trickle(_) | Fault::Delay(_)
+                    if slowly(client, &out[pass..], fault).is_err() =>
+                {
+                    return;
+                }
+                _ => {}
+            }
         }
     }
 }
