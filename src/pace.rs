@@ -104,6 +104,15 @@ impl Pace {
         .filter(|debt| *debt >= WORTH)
     }
 
+    /// Whether there is any bound: then much at once is to be avoided.
+    #[must_use]
+    pub fn is_gentle(&self) -> bool {
+        self.keys.is_some()
+            || self.bytes.is_some()
+            || self.commands.is_some()
+            || self.window().is_some()
+    }
+
     /// Nothing is to be sent until this is taken back.
     pub fn hold(&self, held: bool) {
         self.held.store(held, Ordering::Release);

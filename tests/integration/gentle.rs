@@ -48,6 +48,22 @@ fn rates_hold_over_all_connections_and_for_both_verbs() {
     }
 }
 
+/// What is read back costs as much as what is sent.
+#[test]
+fn rates_hold_for_what_is_read_back() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump(900, 100));
+    let url = server.url();
+    let begun = Instant::now();
+    let flags = ["--verify", "--max-keys-per-sec", "600"];
+    let ran = run([&["load", &file, "--to", &url, "--json"][..], &flags].concat());
+    assert_eq!(ran.ends_with(0).json()["verified"]["same"], 900, "{ran:?}");
+    // Three seconds, less what may be sent ahead, and what is read last.
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(2300), "{took:?}");
+}
+
 #[test]
 fn a_replica_that_falls_behind_holds_the_load_until_it_is_there_again() {
     let master = Server::start("redis-7.0");

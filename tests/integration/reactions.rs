@@ -297,6 +297,45 @@ fn a_bad_key_stops_the_others_only_where_that_is_asked_for() {
     assert_eq!(size(), redis::Value::Int(2998));
 }
 
+/// A token that runs out: the connection is cut, and the next one wants another password, which is read anew.
+#[test]
+fn a_password_that_changes_is_read_again() {
+    let server = Server::setup("redis-7.0")
+        .with_password("the-old-one")
+        .start();
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    let password = dir.file("password", "the-old-one");
+    let url = format!("redis://127.0.0.1:{}", server.port());
+    let command = format!("cat {password}");
+    let args = ["load", &file, "--to", &url, "--json", "--no-journal"];
+    let gentle = ["--password-command", &command, "--max-keys-per-sec", "1500"];
+    let args: Vec<String> = [&args[..], &gentle]
+        .concat()
+        .iter()
+        .map(|arg| (*arg).to_owned())
+        .collect();
+    let loading = std::thread::spawn(move || run(args));
+    let mut client = Client::connect(server.port());
+    client.ask(&[words("AUTH the-old-one")]);
+    wait_until("keys come", || {
+        matches!(
+            client.ask(&[words("DBSIZE")])[..],
+            [redis::Value::Int(50..)]
+        )
+    });
+    dir.file("password", "the-new-one");
+    client.ask(&[
+        words("CONFIG SET requirepass the-new-one"),
+        words("CLIENT KILL TYPE normal SKIPME yes"),
+    ]);
+    let ran = loading.join().expect("it ends");
+    let report = ran.ends_with(0).json();
+    assert_eq!(report["outcomes"]["restored_raw"], KEYS, "{ran:?}");
+    assert!(report["pauses"].as_u64() >= Some(1), "{ran:?}");
+    assert!(!ran.stderr.contains("-one"), "{}", ran.stderr);
+}
+
 fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !happens() {

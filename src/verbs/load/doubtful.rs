@@ -1,6 +1,7 @@
 //! Entries that were sent and whose replies never came: the destination is asked what it holds before anything is sent again.
 
 use super::OnConflict;
+use super::pacing;
 use super::stop::Why;
 use super::worker::{Replies, Shared, Ticket};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +29,10 @@ pub(super) fn settle<'data>(
     };
     let mut to_send = Vec::new();
     let mut bench = Bench::new(shared.spool_dir);
+    let bytes = entries.iter().fold(0u64, |sum, entry| {
+        sum.saturating_add(entry.value.len() as u64)
+    });
+    pacing::wait_to_read(shared, entries.len() as u64, bytes, pipeline, replies)?;
     let connection = pipeline.idle_connection(replies)?;
     let mut verdicts = Vec::with_capacity(entries.len());
     let mut comparer = Comparer::new(connection, abilities, &mut bench)?;

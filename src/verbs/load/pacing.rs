@@ -25,11 +25,42 @@ pub(super) fn wait(
     pipeline: &mut Pipeline<Ticket>,
     replies: &mut Replies<'_, '_>,
 ) -> Result<()> {
-    let debt = shared.pace.book(Cost {
+    let cost = Cost {
         keys: 1,
         bytes: (entry.value.len() as u64).saturating_add(entry.key.len()),
         commands: 1,
-    });
+    };
+    wait_for(shared, cost, pipeline, replies)
+}
+
+/// Books `keys` of `bytes` that are about to be read at the destination, and waits likewise.
+///
+/// # Errors
+/// The connection fails.
+pub(super) fn wait_to_read(
+    shared: &Shared<'_, '_>,
+    keys: u64,
+    bytes: u64,
+    pipeline: &mut Pipeline<Ticket>,
+    replies: &mut Replies<'_, '_>,
+) -> Result<()> {
+    let cost = Cost {
+        keys,
+        bytes,
+        // Value and expiry.
+        commands: keys.saturating_mul(2),
+    };
+    wait_for(shared, cost, pipeline, replies)
+}
+
+#[inline]
+fn wait_for(
+    shared: &Shared<'_, '_>,
+    cost: Cost,
+    pipeline: &mut Pipeline<Ticket>,
+    replies: &mut Replies<'_, '_>,
+) -> Result<()> {
+    let debt = shared.pace.book(cost);
     if let Some(commands) = shared.pace.window() {
         pipeline.bound(commands);
     }

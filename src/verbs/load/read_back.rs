@@ -7,16 +7,25 @@
 //! [`OnConflict::Same`]: super::OnConflict::Same
 //! [`Options::verify`]: super::Options::verify
 
+use super::pacing;
 use super::worker::{Replies, Shared, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::{Bench, Comparer, Expiry, Verdict, Wanted};
 use crate::outcome::Outcome;
+use crate::pace::Pace;
 use crate::replay::Step;
 use crate::resp::Pipeline;
 use crate::snapshot::Entry;
 
-/// So many keys are looked at together.
-pub(super) const MANY: usize = 4096;
+/// So many keys are looked at together, and so many where the destination is not to be worked hard.
+const MANY: usize = 4096;
+const FEW: usize = 256;
+
+/// Whether enough keys wait for it.
+#[inline]
+pub(super) fn is_due(waiting: usize, pace: &Pace) -> bool {
+    waiting >= FEW && (waiting >= MANY || pace.is_gentle())
+}
 
 /// A key whose value at the destination is to be read.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +66,11 @@ pub(super) fn look<'data>(
             "what the destination holds cannot be asked",
         ));
     };
+    let (keys, bytes) = (replies.to_read.len() as u64, replies.to_read.iter());
+    let bytes = bytes.fold(0u64, |sum, waiting| {
+        sum.saturating_add(waiting.ticket.bytes)
+    });
+    pacing::wait_to_read(shared, keys, bytes, pipeline, replies)?;
     let connection = pipeline.idle_connection(replies)?;
     let mut bench = Bench::new(shared.spool_dir);
     let mut verdicts = Vec::with_capacity(replies.to_read.len());

@@ -104,7 +104,7 @@ pub(super) struct Ticket {
     /// `i64::MAX` where it never expires.
     pub(super) expire_at_ms: i64,
     /// Bytes of its value in the file.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// In which form it went.
     pub(super) step: Step,
     /// What does not arrive with it.
@@ -241,9 +241,11 @@ impl<'s, 'data> Worker<'s, 'data> {
                     false => pacing::wait(shared, entry, pipeline, replies)
                         .and_then(|()| sender.send(entry, from, "", asking, pipeline, replies))
                         .and_then(|()| sender.send_again(pipeline, replies))
-                        .and_then(|()| match replies.to_read.len() >= read_back::MANY {
-                            true => sender.read_back(pipeline, replies),
-                            false => Ok(()),
+                        .and_then(|()| {
+                            match read_back::is_due(replies.to_read.len(), shared.pace) {
+                                true => sender.read_back(pipeline, replies),
+                                false => Ok(()),
+                            }
                         }),
                 })
         });
