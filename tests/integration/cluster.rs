@@ -1,11 +1,11 @@
-//! Loads into clusters of real servers: every key at its shard, while slots move, and over a failover.
+//! Loads into clusters of real servers: every key at its shard, while slots move, too.
 
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdbridge::outcome::{Outcome, Road};
+use rdbridge::resp::Connector;
 use rdbridge::select::{Selection, slot_of};
 use rdbridge::snapshot::Snapshot;
 use rdbridge::verbs::load::{KeyEvent, Load, Options, PauseEvent, Report, Watcher, survey};
@@ -16,11 +16,22 @@ use super::support::command::{Dir, run};
 use super::support::dump::{Crc, Dump};
 use super::support::loading::{connector, options};
 use super::support::say_aloud;
-use super::support::server::{Server, free_port};
 use super::support::wire::Client;
 
+/// Stands in each dump.
+const LIBRARY: &str = "#!lua name=ours\nredis.register_function('ours', function() return 1 end)";
+
+/// Each of these masters holds the library.
+#[track_caller]
+pub(super) fn knows_library(ports: &[u16]) {
+    for port in ports {
+        let list = format!("{:?}", ask(*port, "FUNCTION LIST LIBRARYNAME ours"));
+        assert!(list.contains("library_name"), "{port}: {list}");
+    }
+}
+
 /// Names in many slots, with hash tags and with braces that are none.
-fn keys(count: usize) -> Vec<Vec<u8>> {
+pub(super) fn keys(count: usize) -> Vec<Vec<u8>> {
     let odd: [&[u8]; 12] = [
         b"",
         b"{}",
@@ -45,17 +56,18 @@ fn value(n: usize, length: usize) -> String {
     format!("{n} {}", "v".repeat(length))
 }
 
-fn dump(keys: &[Vec<u8>], length: impl Fn(&[u8]) -> usize) -> Vec<u8> {
+pub(super) fn dump(keys: &[Vec<u8>], length: impl Fn(&[u8]) -> usize) -> Vec<u8> {
     keys.iter()
         .enumerate()
-        .fold(Dump::redis(7).select_db(0), |dump, (n, key)| {
-            dump.string_key(key, value(n, length(key)))
-        })
+        .fold(
+            Dump::redis(7).function(LIBRARY).select_db(0),
+            |dump, (n, key)| dump.string_key(key, value(n, length(key))),
+        )
         .finish(Crc::Right)
 }
 
 #[track_caller]
-fn holds(ports: &[u16], keys: &[Vec<u8>], length: impl Fn(&[u8]) -> usize) {
+pub(super) fn holds(ports: &[u16], keys: &[Vec<u8>], length: impl Fn(&[u8]) -> usize) {
     for (n, got) in get_all(ports, keys).into_iter().enumerate() {
         let wanted = Value::BulkString(value(n, length(&keys[n])).into_bytes());
         assert!(got == wanted, "{}: {got:?}", keys[n].escape_ascii());
@@ -63,8 +75,8 @@ fn holds(ports: &[u16], keys: &[Vec<u8>], length: impl Fn(&[u8]) -> usize) {
 }
 
 #[derive(Debug, Default)]
-struct Told {
-    restarted: AtomicU64,
+pub(super) struct Told {
+    pub(super) restarted: AtomicU64,
     said: Mutex<Vec<String>>,
 }
 
@@ -85,8 +97,8 @@ impl Watcher for Told {
 }
 
 /// Loads, passes after passes; `begun` runs when the map of the cluster is known, `watch` as the load goes on.
-fn load(
-    url: &str,
+pub(super) fn load(
+    connector: Connector,
     data: &[u8],
     options: Options,
     begun: impl FnOnce(),
@@ -101,7 +113,7 @@ fn load(
         &mut |_| Ok(()),
     )
     .expect("a sound dump");
-    let mut load = Load::begin(connector(url), std::slice::from_ref(&survey), options)
+    let mut load = Load::begin(connector, std::slice::from_ref(&survey), options)
         .expect("a destination that can be loaded into");
     begun();
     let told = Told::default();
@@ -120,7 +132,7 @@ fn load(
     (report, told)
 }
 
-fn patient() -> Options {
+pub(super) fn patient() -> Options {
     Options {
         retry_for: Duration::from_secs(60),
         ..options()
@@ -129,7 +141,7 @@ fn patient() -> Options {
 
 #[test]
 fn every_key_goes_to_its_shard() {
-    for name in ["redis-7.0", "valkey-8.1"] {
+    for name in ["redis-8.10", "valkey-9.1"] {
         let cluster = Cluster::start(name, 3, 0);
         let keys = keys(20_000);
         let dir = Dir::new();
@@ -150,6 +162,8 @@ fn every_key_goes_to_its_shard() {
         assert_eq!(report["outcomes"]["restored_raw"], keys.len(), "{report}");
         assert_eq!(report["shards"], 3, "{report}");
         assert_eq!(report["adds_up"], true, "{report}");
+        assert_eq!(report["functions"]["loaded"], 1, "counted once: {report}");
+        knows_library(&cluster.ports());
         holds(&cluster.ports(), &keys, |_| 10);
         for port in cluster.ports() {
             let size: u64 = text(port, "DBSIZE").parse().expect("a number");
@@ -165,7 +179,13 @@ fn every_key_goes_to_its_shard() {
             "--json",
         ]);
         ran.ends_with(1);
-        assert_eq!(ran.json()["outcomes"]["conflict"], keys.len());
+        let report = ran.json();
+        assert_eq!(report["outcomes"]["conflict"], keys.len());
+        let functions = &report["functions"];
+        assert_eq!(functions["found"], 1, "{report}");
+        assert_eq!(functions["loaded"], 0, "{report}");
+        let failed = functions["failed"].as_array().expect("a list");
+        assert_eq!(failed.len(), 1, "three masters, one library: {report}");
         // Databases that a cluster does not have are refused before anything is sent.
         let several = Dump::redis(7)
             .select_db(0)
@@ -182,6 +202,7 @@ fn every_key_goes_to_its_shard() {
         let ran = load(&[]);
         ran.ends_with(4);
         assert!(ran.stderr.contains("without a database 3"), "{ran:?}");
+        assert!(ran.stderr.contains("--map-db"), "{ran:?}");
         let three = [b"new0".to_vec(), b"new3".to_vec()];
         assert_eq!(
             get_all(&cluster.ports(), &three),
@@ -192,7 +213,42 @@ fn every_key_goes_to_its_shard() {
         load(&["--map-db", "3:0", "--on-conflict", "skip"]).ends_with(0);
         let there = get_all(&cluster.ports(), &three);
         assert!(!there.contains(&Value::Nil), "{there:?}");
+        names_that_cannot_be_reached(&cluster);
     }
+}
+
+/// Nodes that call themselves by names of no use here.
+fn names_that_cannot_be_reached(cluster: &Cluster) {
+    for port in cluster.ports() {
+        // Nobody listens there.
+        for set in [
+            "cluster-announce-hostname 127.1.2.3",
+            "cluster-preferred-endpoint-type hostname",
+        ] {
+            assert_eq!(text(port, &format!("CONFIG SET {set}")), "OK");
+        }
+    }
+    wait_until("all nodes know the names", || {
+        let slots = format!("{:?}", ask(cluster.nodes[0].port(), "CLUSTER SLOTS"));
+        slots.matches("127.1.2.3").count() + slots.matches("49, 50, 55, 46, 49, 46").count() >= 3
+    });
+    let dir = Dir::new();
+    let named = keys(100)
+        .into_iter()
+        .map(|key| [b"named:", key.as_slice()].concat())
+        .collect::<Vec<_>>();
+    let file = dir.file("named.rdb", dump(&named, |_| 10));
+    let load = |more: &[&str]| {
+        let url = cluster.url();
+        let args = ["load", &file, "--to", &url, "--no-journal"];
+        run(args.iter().chain(&["--functions", "skip"]).chain(more))
+    };
+    let ran = load(&[]);
+    ran.ends_with(4);
+    assert!(ran.stderr.contains("node 127.1.2.3:"), "{ran:?}");
+    assert!(ran.stderr.contains("--node-map"), "{ran:?}");
+    load(&["--node-map", "127.1.2.3=127.0.0.1"]).ends_with(0);
+    holds(&cluster.ports(), &named, |_| 10);
 }
 
 /// Lets `to` have slot `slot` of `from`, as operators do; keys are carried over.
@@ -271,7 +327,13 @@ fn keys_follow_their_slots_while_these_move() {
                 }
             });
         };
-        let found = load(&cluster.url(), &data, patient(), begun, &mut |_| {});
+        let found = load(
+            connector(&cluster.url()),
+            &data,
+            patient(),
+            begun,
+            &mut |_| {},
+        );
         done.store(true, Ordering::Relaxed);
         found
     });
@@ -296,124 +358,4 @@ fn keys_follow_their_slots_while_these_move() {
     }
     cluster.wait_until_ok();
     holds(&cluster.ports(), &keys, |_| 10);
-}
-
-#[test]
-fn a_master_that_dies_with_what_its_replica_lacks_loses_nothing() {
-    let mut cluster = Cluster::start("redis-7.0", 3, 1);
-    let ports = cluster.ports();
-    let replica = cluster.nodes[3].pid();
-    let signal = |name: &str| {
-        let sent = Command::new("kill")
-            .args([name, &replica.to_string()])
-            .status();
-        assert!(sent.expect("kill runs").success());
-    };
-    // The first master gets most of the bytes: 120 MB.
-    let length = |key: &[u8]| if slot_of(key) < 5461 { 60_000 } else { 10 };
-    let keys = keys(6_000);
-    let data = dump(&keys, length);
-    let victim = Mutex::new(Some(cluster.nodes.remove(0)));
-    let (lost, held_back) = (AtomicU64::new(0), AtomicU64::new(0));
-    // The replica gets nothing more.
-    signal("-STOP");
-    // The address is that of a node that lives on.
-    let url = cluster.nodes[0].url();
-    let half = keys.len() as u64 / 2;
-    let (report, told) = load(&url, &data, patient(), || {}, &mut |entries| {
-        if entries < half {
-            return;
-        }
-        let Some(victim) = victim.lock().expect("not poisoned").take() else {
-            return;
-        };
-        let size = |port: u16| text(port, "DBSIZE").parse::<u64>().expect("a number");
-        let had = size(victim.port());
-        let info = text(victim.port(), "INFO replication");
-        let offset = |name: &str| {
-            let (_, behind) = info.split_once(name).expect("a replica's offset");
-            let digits = behind.split(|c: char| !c.is_ascii_digit()).next();
-            digits.unwrap_or_default().parse::<u64>().expect("a number")
-        };
-        let behind = offset("master_repl_offset:") - offset(",offset=");
-        held_back.store(behind, Ordering::Relaxed);
-        drop(victim);
-        signal("-CONT");
-        wait_until("the replica misses its master", || {
-            text(ports[3], "INFO replication").contains("master_link_status:down")
-        });
-        lost.store(had.saturating_sub(size(ports[3])), Ordering::Relaxed);
-    });
-    let lost = lost.into_inner();
-    let held_back = held_back.into_inner();
-    say_aloud(&format!(
-        "the replica was {held_back} bytes behind; {lost} acknowledged keys were lost"
-    ));
-    assert!(held_back >= 50_000_000, "{held_back}");
-    assert!(lost > 0, "the replica had everything");
-    assert!(told.restarted.into_inner() >= lost);
-    assert!(report.is_clean(), "{report:?}");
-    assert!(report.pauses > 0);
-    cluster.wait_until_ok();
-    holds(&ports[1..], &keys, length);
-}
-
-#[test]
-fn the_master_that_a_sentinel_names() {
-    let master = Server::start("redis-7.0");
-    let dir = Dir::new();
-    let port = free_port();
-    let config = dir.file(
-        "sentinel.conf",
-        format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {} 1\n",
-            master.port()
-        ),
-    );
-    let program = super::support::server::program("redis-7.0", "server").expect("a server");
-    let mut sentinel = Command::new(program)
-        .args([&config, "--sentinel", "--logfile", "sentinel.log", "--dir"])
-        .arg(dir.path())
-        .spawn()
-        .expect("a sentinel starts");
-    let stopped = std::panic::catch_unwind(|| {
-        wait_until("the sentinel answers", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        let keys = keys(100);
-        let file = dir.file("dump.rdb", dump(&keys, |_| 10));
-        let url = format!("redis://127.0.0.1:{port}");
-        let load = |more: &[&str]| {
-            let args = [
-                "load",
-                &file,
-                "--to",
-                &url,
-                "--no-journal",
-                "--retry-for",
-                "0",
-            ];
-            run(args.iter().chain(more))
-        };
-        load(&["--sentinel", "mymaster"]).ends_with(0);
-        holds(&[master.port()], &keys, |_| 10);
-        let ran = load(&["--sentinel", "another"]);
-        ran.ends_with(4);
-        assert!(ran.stderr.contains("no master called another"), "{ran:?}");
-        // Without the name it is no place for keys.
-        let ran = load(&[]);
-        ran.ends_with(4);
-        assert!(ran.stderr.contains("sentinel"), "{ran:?}");
-        // A master that has become a replica, which the sentinel has not seen yet.
-        let other = Server::start("redis-7.0");
-        master.run(&format!("REPLICAOF 127.0.0.1 {}", other.port()));
-        let ran = load(&["--sentinel", "mymaster"]);
-        ran.ends_with(4);
-        assert!(ran.stderr.contains("says that it is a replica"), "{ran:?}");
-    });
-    let _ = sentinel.kill();
-    let _ = sentinel.wait();
-    if let Err(panic) = stopped {
-        std::panic::resume_unwind(panic);
-    }
 }

@@ -99,5 +99,8 @@ mod resume;
 // Every key at its shard.
 mod cluster;
 
+// Masters that are replaced meanwhile.
+mod cluster_failover;
+
 // A network that does one thing wrong.
 mod faults;

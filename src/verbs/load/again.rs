@@ -4,6 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use super::shards::{Found, Shards, lost_one};
+use super::standing::Standing;
 use super::stop::{Ended, Why};
 use super::{Load, Watcher};
 use crate::error::{Error, ErrorKind, Result};
@@ -52,6 +53,9 @@ impl Load {
     /// Whether another pass over the inputs is to follow: waits and connects again where the last one ended for a while.
     /// Gives `false` where everything is done, or the run has ended.
     pub fn again(&mut self, watcher: &dyn Watcher, watch: &mut Watch<'_>) -> bool {
+        if self.interrupted.is_none() && self.stopped.is_none() {
+            self.interrupted = self.failed_over_at_last();
+        }
         while let Some(Ended {
             error,
             why: Some(why),
@@ -107,6 +111,44 @@ impl Load {
         false
     }
 
+    /// Whether what took the last keys is there no more, with what it had acknowledged: no key was left to find out by.
+    fn failed_over_at_last(&self) -> Option<Ended> {
+        let found = match self.another_master() {
+            // Several servers may answer behind one address: then their names say nothing.
+            Ok(Some(first)) if !self.shards.is_cluster() => {
+                let again = self.another_master();
+                again.map(|second| second.filter(|second| *second == first))
+            }
+            found => found,
+        };
+        match found {
+            Ok(found) => {
+                let (address, _) = found?;
+                Some(Ended {
+                    error: failed_over(&address),
+                    why: Some(Why::Lost),
+                })
+            }
+            // It answered all that was sent, but may be failing over.
+            Err(ended) if !self.options.retry_for.is_zero() => ended.why.is_some().then_some(ended),
+            Err(_) => None,
+        }
+    }
+
+    /// The first shard that is another process than it was, and which one.
+    fn another_master(&self) -> Result<Option<(String, Option<String>)>, Ended> {
+        for shard in self.shards.list() {
+            let mut connection = shard.connector.connect().map_err(judge_connecting)?;
+            let standing =
+                Standing::ask(&mut connection).map_err(|error| judge_asking(&connection, error))?;
+            if let Some(standing) = standing.filter(|standing| shard.fails_over(standing)) {
+                let address = shard.connector.address.to_string();
+                return Ok(Some((address, standing.run_id)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Connects and asks everything anew that may have changed.
     pub(super) fn reconnect(&mut self, watcher: &dyn Watcher) -> Result<(), Ended> {
         let for_good = |error: Error| Ended { error, why: None };
@@ -137,6 +179,9 @@ impl Load {
         if lost_one(&self.shards.run_ids(), &shards.run_ids()) {
             let forgotten = self.recorder.forget_unsettled().map_err(for_good)?;
             watcher.restarted(forgotten);
+        }
+        if self.shards.run_ids() != shards.run_ids() {
+            self.functions_may_be_lost();
         }
         self.missing_keys(&facts).map_err(for_good)?;
         self.facts = facts;
@@ -179,6 +224,15 @@ impl Load {
         )?);
         Ok(())
     }
+}
+
+/// The error where a master is not what it was.
+#[cold]
+pub(super) fn failed_over(address: &str) -> Error {
+    Error::new(
+        ErrorKind::Destination,
+        format!("{address} is not the master any more that it was"),
+    )
 }
 
 /// Words of servers that pass, and what they mean.

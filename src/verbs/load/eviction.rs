@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::again::failed_over;
 use super::shards::{Shard, Shards};
 use super::standing::Standing;
 use super::stop::{Stop, Why};
@@ -129,9 +130,10 @@ impl Watch {
                 true => Cover::Unknown,
                 false => match open(shard).and_then(Standing::ask) {
                     Ok(Some(standing))
-                        if run.shards.is_cluster() && fails_over(shard.0, &standing) =>
+                        if run.shards.is_cluster() && shard.0.fails_over(&standing) =>
                     {
-                        run.stop.pause(failed_over(shard.0), Why::Lost);
+                        let address = shard.0.connector.address.to_string();
+                        run.stop.pause(failed_over(&address), Why::Lost);
                         Cover::Unknown
                     }
                     Ok(Some(standing)) => standing.cover(run.lookback),
@@ -157,23 +159,6 @@ impl Watch {
             stop.set(evicts(grown));
         }
     }
-}
-
-/// Whether a shard is another process than it was, or no master any more. Its connections may stay open all the same.
-fn fails_over(shard: &Shard, standing: &Standing) -> bool {
-    let another = shard.run_id.as_ref().zip(standing.run_id.as_ref());
-    standing.is_master == Some(false) || another.is_some_and(|(before, now)| before != now)
-}
-
-#[cold]
-fn failed_over(shard: &Shard) -> Error {
-    Error::new(
-        ErrorKind::Destination,
-        format!(
-            "{} is not the master any more that it was",
-            shard.connector.address
-        ),
-    )
 }
 
 /// Why a load does not count as done where keys were evicted.

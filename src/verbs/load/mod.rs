@@ -267,6 +267,8 @@ pub struct Load {
     functions_sent: u32,
     /// The input whose libraries were begun last.
     functions_tried: Option<u32>,
+    /// Inputs whose libraries were sent to masters that are there no more.
+    functions_lost: BTreeSet<u32>,
     seen_functions: HashSet<u64>,
     /// An earlier run worked on it.
     goes_on: bool,
@@ -484,6 +486,7 @@ impl Load {
             functions: FunctionReport::default(),
             functions_sent: 0,
             functions_tried: None,
+            functions_lost: BTreeSet::new(),
             seen_functions: HashSet::new(),
             goes_on: false,
             evicted_before,
@@ -605,6 +608,7 @@ impl Load {
         self.recorder = Recorder::new(record, journal.file, journal.ledger);
         if !same {
             watcher.restarted(self.recorder.forget_unsettled()?);
+            self.functions_may_be_lost();
         }
         self.missing_keys(&self.facts)?;
         if !self.recorder.standing().1.is_empty() {
@@ -631,7 +635,7 @@ impl Load {
     /// but libraries.
     #[must_use]
     pub fn is_done_with(&self, input: u32) -> bool {
-        if self.functions_sent <= input {
+        if self.functions_sent <= input || self.functions_lost.contains(&input) {
             return false;
         }
         let range = self.positions(input);
@@ -683,6 +687,7 @@ impl Load {
         } else if let Some(before) = self.evicted_before {
             let now = self.shards.connect_all().and_then(|mut connections| {
                 standing::settle_last(
+                    &self.shards,
                     &mut connections,
                     &self.recorder,
                     self.options.failover_lookback,

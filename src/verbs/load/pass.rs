@@ -1,22 +1,18 @@
 //! One pass over an input: the feeder reads entries and hands them to connections, each of which has a thread of its own.
 
-use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use super::functions;
 use super::shards::Redirects;
 use super::stop::{Ended, Stop, Why};
 use super::worker::{self, Batch, How, Shared, Worker};
-use super::{
-    FunctionReport, KeyEvent, Load, OnConflict, Verified, Watcher, eviction, lag, latency, repeated,
-};
+use super::{KeyEvent, Load, Verified, Watcher, eviction, lag, latency, repeated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Ranges;
 use crate::outcome::{Outcome, Tally};
-use crate::resp::{Connection, Pipeline};
+use crate::resp::Pipeline;
 use crate::select::Selection;
 use crate::snapshot::{Entry, Lent, Record, Snapshot};
 use crate::survey::Survey;
@@ -318,61 +314,6 @@ impl Load {
                     .map_err(|error| Ended { error, why: None })
             })
             .collect()
-    }
-
-    fn replay_functions(
-        &mut self,
-        input: u32,
-        snapshot: &Snapshot<'_>,
-        survey: &Survey,
-        connections: &mut [(usize, Connection)],
-    ) -> Result<(), Ended> {
-        let for_good = |error| Ended { error, why: None };
-        if self.functions_sent > input {
-            return Ok(());
-        }
-        let libraries = survey.functions.len() as u64;
-        if libraries > 0 && self.refuses_functions().is_some() {
-            self.functions.found = self.functions.found.saturating_add(libraries);
-            self.functions.refused = self.functions.refused.saturating_add(libraries);
-        } else {
-            // A library of an earlier try is there already.
-            let tried = self.functions_tried.replace(input) == Some(input) || self.goes_on;
-            // What a broken try counted is counted again by the next. Each master keeps libraries of its own: they are
-            // counted once, and as failed where any refuses one.
-            let mut counted: Option<(HashSet<u64>, FunctionReport)> = None;
-            let failed_before = self.functions.failed.len();
-            for (_, connection) in connections {
-                let mut seen = self.seen_functions.clone();
-                let mut report = match counted {
-                    None => self.functions.clone(),
-                    Some(_) => FunctionReport::default(),
-                };
-                functions::load(
-                    snapshot.data(),
-                    &survey.functions,
-                    self.options.functions,
-                    tried || self.options.on_conflict == OnConflict::Skip,
-                    connection,
-                    &mut seen,
-                    &mut report,
-                )
-                .map_err(|error| super::again::judge_asking(connection, error))?;
-                match &mut counted {
-                    None => counted = Some((seen, report)),
-                    Some((_, first)) => {
-                        first.also_failed(failed_before, report.failed, connection.name());
-                    }
-                }
-            }
-            if let Some((seen, report)) = counted {
-                (self.seen_functions, self.functions) = (seen, report);
-            }
-        }
-        self.functions_sent = input.saturating_add(1);
-        self.recorder
-            .functions(self.functions.counted(self.functions_sent))
-            .map_err(for_good)
     }
 }
 

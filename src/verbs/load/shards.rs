@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 use super::again::{judge_asking, judge_connecting};
+use super::standing::Standing;
 use super::stop::{Ended, Why};
 use super::{Options, eviction};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +37,14 @@ pub(super) struct Shard {
     pub(super) connector: Connector,
     node: Option<Node>,
     pub(super) run_id: Option<String>,
+}
+
+impl Shard {
+    /// Whether it is another process than it was, or no master any more. Its connections may stay open all the same.
+    pub(super) fn fails_over(&self, standing: &Standing) -> bool {
+        let another = self.run_id.as_ref().zip(standing.run_id.as_ref());
+        standing.is_master == Some(false) || another.is_some_and(|(before, now)| before != now)
+    }
 }
 
 /// The destination.
@@ -150,6 +159,9 @@ impl Shards {
                     );
                     let error = match ended.error.hint() {
                         Some(hint) => error.with_hint(hint.to_owned()),
+                        None if ended.why == Some(Why::Lost) => error.with_hint(
+                            "the cluster calls it so: if it has another address from here, say --node-map A=B",
+                        ),
                         None => error,
                     };
                     return Err(Ended { error, ..ended });

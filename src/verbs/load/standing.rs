@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::shards::Shards;
 use crate::error::Result;
 use crate::journal::{Cover, Recorder};
 use crate::resp::{Arg, Connection};
@@ -12,7 +13,7 @@ use crate::resp::{Arg, Connection};
 pub(super) struct Standing {
     /// Its own name for its process.
     pub run_id: Option<String>,
-    /// It says that it is a master.
+    /// It does not say that it is a replica.
     pub is_master: Option<bool>,
     /// Replicas that are in step: what each has of the stream of changes.
     pub replicas: Vec<u64>,
@@ -66,7 +67,7 @@ impl Standing {
         let took = number("rdb_last_bgsave_time_sec").unwrap_or(0);
         Self {
             run_id: fields.get("run_id").map(|&id| id.to_owned()),
-            is_master: fields.get("role").map(|&role| role == "master"),
+            is_master: fields.get("role").map(|&role| role != "slave"),
             replicas: fields
                 .iter()
                 .filter(|(name, _)| {
@@ -120,6 +121,7 @@ const LAST_WAIT: Duration = Duration::from_millis(2500);
 /// # Errors
 /// A connection fails, or the journal cannot be written.
 pub(super) fn settle_last(
+    shards: &Shards,
     connections: &mut [Connection],
     recorder: &Recorder,
     lookback: Duration,
@@ -128,10 +130,14 @@ pub(super) fn settle_last(
     loop {
         let acknowledged = recorder.acknowledged();
         let (mut covers, mut waits) = (Vec::with_capacity(connections.len()), false);
-        for connection in connections.iter_mut() {
+        for (shard, connection) in shards.list().iter().zip(connections.iter_mut()) {
             let Some(standing) = Standing::ask(connection)? else {
                 return Ok(());
             };
+            // What another process keeps says nothing of what this one acknowledged.
+            if shard.fails_over(&standing) {
+                return Ok(());
+            }
             covers.push(standing.cover(lookback));
             waits |= standing.connected.unwrap_or(0) > 0 && !standing.replicas.is_empty();
         }
