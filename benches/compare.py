@@ -4,7 +4,7 @@
 Time is wall time of the whole process. CPU is user + system of the process. Memory is the peak of RssAnon + RssShmem, read
 every 5 ms: mapped pages of the dump belong to the page cache, not to the process.
 """
-import argparse, os, pathlib, platform, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, json, os, pathlib, platform, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ROOT / "target/release/rdbridge"
@@ -152,6 +152,46 @@ def load_rows(runs, dump, path):
     text.unlink()
 
 
+def into_fresh(command):
+    """One process with a server of its own, whose address stands for {url}."""
+    server = Server("--proto-max-bulk-len", "2gb", "--client-query-buffer-limit", "3gb")
+    try:
+        return run([c.replace("{url}", f"redis://127.0.0.1:{server.port}") if isinstance(c, str) else c for c in command])
+    finally:
+        server.stop()
+
+
+def journal_rows(runs, dump, path):
+    """What the journal costs: the same load with one and without."""
+    load = [OURS, "load", "--quiet", path, "--to", "{url}"]
+    kept, none = alternate(runs, lambda: into_fresh([*load, "--restart"]), lambda: into_fresh([*load, "--no-journal"]))
+    row("load with its journal", dump, "our load with --no-journal", kept, none, "≤ 1.02 ×", faster=False)
+
+
+def start_up_rows(runs, dump, path):
+    """How long a server takes that loads the file itself, where it may."""
+
+    def start_up():
+        with tempfile.TemporaryDirectory(prefix="rdbridge-bench-") as place:
+            (pathlib.Path(place) / "dump.rdb").symlink_to(path)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            begin = time.perf_counter()
+            process = subprocess.Popen([str(REDIS / "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                                        "--dir", place], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while subprocess.run([str(REDIS / "redis-cli"), "-p", str(port), "PING"], capture_output=True, text=True).stdout.strip() != "PONG":
+                time.sleep(0.01)
+            wall = time.perf_counter() - begin
+            memory = own_memory(process.pid)
+            process.kill()
+            process.wait()
+            return Run(wall, 0, memory)
+
+    mine, theirs = alternate(runs, lambda: into_fresh([OURS, "load", "--restart", "--quiet", path, "--to", "{url}"]), start_up)
+    row("load", dump, "a server that loads the file at its start", mine, theirs, "", faster=False)
+
+
 def compare_rows(runs, dump, path):
     """`compare` against the load that went before it, each pair into a fresh server."""
     loads, compares = [], []
@@ -175,7 +215,7 @@ def main():
     parser.add_argument("--rivals", type=pathlib.Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dumps", default="medium,large,big,gig")
-    parser.add_argument("--only", default="info,check,export,load,compare,memory")
+    parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,memory")
     parser.add_argument("--write-readme", action="store_true")
     options = parser.parse_args()
     # Every load keeps its journal, as it does by default, and none goes on from another.
@@ -190,6 +230,10 @@ def main():
         if "info" in only:
             mine, theirs = alternate(options.runs, lambda: run([OURS, "info", path]), judge)
             row("info (scan and CRC)", dump, "redis-check-rdb", mine, theirs, "≥ 20 ×" if dump == "medium" else "≥ 10 ×")
+            if dump == "large":
+                keys = json.loads(subprocess.run([OURS, "info", "--json", path], capture_output=True, check=True).stdout)["inputs"][0]["info"]["keys"]
+                rate = keys / median([m.wall for m in mine]) / 1e6
+                ROWS.append(("info: small keys a second", dump, "", "", "", f"{rate:.1f} M", "≥ 12 M", "", "", ""))
         if "check" in only:
             mine, theirs = alternate(options.runs, lambda: run([OURS, "check", "--quiet", path]), judge)
             row("check (every value decoded)", dump, "redis-check-rdb", mine, theirs, "≥ 10 ×" if dump != "large" else "")
@@ -209,6 +253,10 @@ def main():
                 row("export --format ndjson", dump, "the crate rdb 0.4", mine, theirs, "≥ 8 ×")
         if "load" in only and dump != "big":
             load_rows(options.runs if dump == "medium" else max(2, options.runs // 2), dump, path)
+        if "journal" in only and dump == "medium":
+            journal_rows(options.runs, dump, path)
+        if "start-up" in only and dump == "medium":
+            start_up_rows(options.runs, dump, path)
         if "compare" in only and dump != "big":
             compare_rows(options.runs if dump == "medium" else max(2, options.runs // 2), dump, path)
     if "memory" in only and "gig" in dumps:
