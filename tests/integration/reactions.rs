@@ -141,6 +141,57 @@ fn a_busy_script_is_waited_for() {
     }
 }
 
+/// A comparison is not taken in by it, either: what cannot be asked now is asked later.
+#[test]
+fn a_comparison_waits_for_a_busy_script() {
+    let server = Server::start("redis-7.0");
+    server.run("CONFIG SET lua-time-limit 20");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    let url = server.url();
+    run(["load", &file, "--to", &url]).ends_with(0);
+    let errors = |client: &mut Client| {
+        let reply = client.ask(&[words("INFO stats")]).remove(0);
+        let redis::Value::BulkString(text) = reply else {
+            panic!("{reply:?}");
+        };
+        let text = String::from_utf8(text).expect("text");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("total_error_replies:"));
+        line.expect("it counts them")
+            .parse::<u64>()
+            .expect("a number")
+    };
+    let mut client = Client::connect(server.port());
+    let before = errors(&mut client);
+    std::thread::scope(|scope| {
+        let args = [
+            "compare",
+            &file,
+            "--to",
+            &url,
+            "--json",
+            "--max-keys-per-sec",
+            "500",
+        ];
+        let comparing = scope.spawn(move || run(args));
+        std::thread::sleep(Duration::from_millis(1200));
+        let script = scope.spawn(|| {
+            let eval = ["EVAL", "while true do end", "0"];
+            let eval = eval.map(|word| word.as_bytes().to_vec()).to_vec();
+            Client::connect(server.port()).ask(&[eval]);
+        });
+        std::thread::sleep(Duration::from_millis(2500));
+        client.ask(&[words("SCRIPT KILL")]);
+        script.join().expect("the script ends");
+        let ran = comparing.join().expect("it ends");
+        let report = ran.ends_with(0).json();
+        assert_eq!(report["outcomes"]["same"], KEYS, "{ran:?}");
+    });
+    assert!(errors(&mut client) > before + 3, "nothing was refused");
+}
+
 /// A server that takes 700 keys and then, `connections` times, none.
 fn refusing(words: &'static str, connections: usize) -> Refusal {
     Refusal {

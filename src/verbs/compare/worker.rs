@@ -62,6 +62,22 @@ impl Stop {
 /// Connections that fail one after the other without any answer between them: then the run ends.
 const FAILURES: u32 = 4;
 
+/// A server that says itself that it will answer again is tried for so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether a server says that, in these words.
+fn passes(error: &Error) -> bool {
+    const WORDS: [&str; 5] = [
+        "BUSY ",
+        "LOADING ",
+        "MASTERDOWN ",
+        "CLUSTERDOWN ",
+        "TRYAGAIN ",
+    ];
+    let text = error.what();
+    WORDS.iter().any(|words| text.contains(words))
+}
+
 /// Counts what came out.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
@@ -78,6 +94,7 @@ pub(super) fn run<'data>(shared: &Shared<'_>, batches: &Receiver<Vec<Wanted<'dat
     let mut bench = Bench::new(shared.spool_dir);
     let mut digester = shared.digests.then(|| Digester::new(shared.spool_dir));
     let (mut open, mut failures) = (true, 0u32);
+    let mut answered = Instant::now();
     while !shared.stop.is_set() && (open || !waiting.is_empty()) {
         let before = counted.tally.total();
         let result = talk(
@@ -91,11 +108,16 @@ pub(super) fn run<'data>(shared: &Shared<'_>, batches: &Receiver<Vec<Wanted<'dat
         );
         let Err(error) = result else { break };
         failures = if counted.tally.total() > before {
+            answered = Instant::now();
             1
         } else {
             failures.saturating_add(1)
         };
-        if error.kind() != ErrorKind::Destination || failures >= FAILURES {
+        let over = match passes(&error) {
+            true => answered.elapsed() >= PATIENCE,
+            false => failures >= FAILURES,
+        };
+        if error.kind() != ErrorKind::Destination || over {
             shared.stop.set(error);
             break;
         }
