@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rdbridge::journal::{Counted, InputId, JournalFile, Ledger, Phase, Progress, Record};
 use rdbridge::outcome::Outcome;
-use rdbridge::resp::Connector;
+use rdbridge::resp::{Address, Connector};
 use rdbridge::select::Names;
+use rdbridge::target::Node;
 use rdbridge::verbs::load::Journal;
 use rdbridge::{Error, ErrorKind, Result};
 
@@ -191,6 +192,16 @@ impl Opened {
             file: self.file,
             ledger,
         })
+    }
+
+    /// The nodes of the cluster that an earlier run loaded into. The one of the address may be there no more.
+    pub(crate) fn nodes(&self) -> Vec<Node> {
+        let before = self.before.iter();
+        let shards = before.filter(|before| before.run_ids.len() > 1);
+        shards
+            .flat_map(|before| before.run_ids.keys())
+            .filter_map(|address| Node::of(&address.parse::<Address>().ok()?.endpoint))
+            .collect()
     }
 
     /// How it goes on, in one line; `None` for a load that begins.

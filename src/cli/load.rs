@@ -72,6 +72,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         // What is there is ours.
         options.require_empty = false;
     }
+    options.nodes_before = journal.nodes();
     let mut inputs = run.inputs(&args.input, "load")?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
     // What can be refused is refused now, not after an hour of reading.
@@ -309,6 +310,7 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         assume: policy.assume,
         cluster: args.cluster.cluster.into(),
         node_map: NodeMap::new(args.cluster.node_map.iter().cloned()),
+        nodes_before: Vec::new(),
         acknowledged: Arc::clone(&run.acknowledged),
         retry_for: args.journal.retry_for,
         wait_for: args.journal.wait_for,

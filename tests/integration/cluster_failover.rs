@@ -97,7 +97,8 @@ fn a_master_that_is_replaced_between_two_runs_loses_nothing() {
     let dir = Dir::new();
     let file = dir.file("dump.rdb", dump(&keys, length));
     let journal = dir.path().join("journal");
-    let url = cluster.nodes[1].url();
+    // The address is that of the node that will be gone.
+    let url = cluster.nodes[0].url();
     let args = [
         "load",
         &file,

@@ -122,6 +122,8 @@ pub struct Options {
     pub cluster: Clustering,
     /// Where the nodes of a cluster are reached, if not where they say.
     pub node_map: NodeMap,
+    /// Nodes of the cluster that an earlier run knew: asked where the address as typed does not answer.
+    pub nodes_before: Vec<Node>,
     /// Keys that the destination has answered for so far: for whoever must say so at any instant.
     pub acknowledged: Arc<AtomicU64>,
     /// How long a destination that is gone, busy or failing over is tried again without a key getting through. Zero: not at
@@ -162,6 +164,7 @@ impl Default for Options {
             assume: None,
             cluster: Clustering::Auto,
             node_map: NodeMap::default(),
+            nodes_before: Vec::new(),
             acknowledged: Arc::default(),
             retry_for: Duration::ZERO,
             wait_for: Duration::ZERO,

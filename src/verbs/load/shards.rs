@@ -79,7 +79,7 @@ impl Shards {
         dbs: &[u64],
         options: &Options,
     ) -> Result<Found, Ended> {
-        let (mut connection, node) = Self::any(connector, known)?;
+        let (mut connection, node, unreached) = Self::any(connector, known, options)?;
         let facts = ask_one(&mut connection, dbs, options)?;
         let clustered = match options.cluster {
             Clustering::Auto => facts.mode == Some(Mode::Cluster),
@@ -103,6 +103,10 @@ impl Shards {
             topology.masters.len() > 1 || topology.without_owner().is_some() || is_replica
         });
         let Some(topology) = topology else {
+            // What is no cluster any more says nothing of the address as typed.
+            if let Some(error) = unreached {
+                return Err(judge_connecting(error));
+            }
             refuse(&facts)?;
             let shard = Shard {
                 connector: connector.clone(),
@@ -138,9 +142,7 @@ impl Shards {
         let without_slots = also.iter().filter(|node| !topology.masters.contains(node));
         let all = topology.masters.iter().map(|node| (node, true));
         for (node, needed) in all.chain(without_slots.map(|node| (node, false))) {
-            let mut connector = connector.clone();
-            connector.address.endpoint = node.endpoint(&connector.address.endpoint);
-            connector.sentinel = None;
+            let connector = to_node(connector, node);
             let opened = match first.take_if(|(first, _)| first == node) {
                 Some((_, opened)) => Ok(opened),
                 None => open(&connector, dbs, options),
@@ -192,20 +194,30 @@ impl Shards {
         })
     }
 
-    /// Connects to the address as typed, else to any node that was there before.
+    /// Connects to the address as typed, else to any node that was there before: then with the error of the first.
     fn any(
         connector: &Connector,
         known: Option<&Self>,
-    ) -> Result<(Connection, Option<Node>), Ended> {
+        options: &Options,
+    ) -> Result<(Connection, Option<Node>, Option<Error>), Ended> {
         let node = Node::of(&connector.address.endpoint);
         let error = match connector.connect() {
-            Ok(connection) => return Ok((connection, node)),
+            Ok(connection) => return Ok((connection, node, None)),
             Err(error) => error,
         };
-        let others = known.filter(|known| known.is_cluster());
-        for shard in others.iter().flat_map(|known| &known.list) {
-            if let Ok(connection) = shard.connector.connect() {
-                return Ok((connection, shard.node.clone()));
+        let known = known.filter(|known| known.is_cluster());
+        let nodes = known.iter().flat_map(|known| &known.list);
+        let nodes = nodes.filter_map(|shard| shard.node.clone());
+        let earlier = options.nodes_before.iter().cloned();
+        // A sentinel says itself where the master is.
+        let others = nodes.chain(earlier).filter(|other| {
+            connector.sentinel.is_none()
+                && options.cluster != Clustering::No
+                && node.as_ref() != Some(other)
+        });
+        for other in others {
+            if let Ok(connection) = to_node(connector, &other).connect() {
+                return Ok((connection, Some(other), Some(error)));
             }
         }
         Err(judge_connecting(error))
@@ -320,6 +332,14 @@ pub(super) fn lost_one(before: &BTreeMap<String, String>, now: &BTreeMap<String,
     before
         .iter()
         .any(|(address, run_id)| now.get(address) != Some(run_id))
+}
+
+/// The way to a node, with the login of the address as typed.
+fn to_node(connector: &Connector, node: &Node) -> Connector {
+    let mut connector = connector.clone();
+    connector.address.endpoint = node.endpoint(&connector.address.endpoint);
+    connector.sentinel = None;
+    connector
 }
 
 fn open(
