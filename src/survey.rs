@@ -194,6 +194,24 @@ impl Survey {
         types
     }
 
+    /// Bytes of memory that a server needs for the selected part: the writer's own account of the whole, by share; without
+    /// one, the file's bytes and a flat cost per key.
+    #[must_use]
+    pub fn estimated_memory(&self) -> u64 {
+        let by_size = self
+            .value_bytes
+            .saturating_add(self.selected.saturating_mul(64));
+        match self.producer.used_mem {
+            Some(used) if self.entries > 0 => {
+                let share = u128::from(used) * u128::from(self.selected) / u128::from(self.entries);
+                u64::try_from(share)
+                    .unwrap_or(u64::MAX)
+                    .max(by_size.min(used))
+            }
+            _ => by_size,
+        }
+    }
+
     /// Whether the file has a checksum that was verified. A file without one can be damaged without anybody seeing it.
     #[must_use]
     pub fn is_verified(&self) -> bool {

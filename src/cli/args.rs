@@ -719,6 +719,14 @@ pub(crate) struct DestinationArgs {
     /// The server: redis://[user@]host[:port][/db], rediss:// for TLS, unix:///path
     #[arg(long, value_name = "URL")]
     pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) how: ConnectArgs,
+}
+
+/// How it is reached.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Destination")]
+pub(crate) struct ConnectArgs {
     /// ACL user, where the address has none
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,

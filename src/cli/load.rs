@@ -23,7 +23,7 @@ use rdbridge::verbs::tail_words;
 use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
-use super::args::LoadArgs;
+use super::args::{LoadArgs, ReadArgs};
 use super::compare;
 use super::exit::Exit;
 use super::journal;
@@ -87,8 +87,14 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let (mut surveys, mut ids) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
         let input = run.open(&mut inputs, index)?;
-        let survey =
-            survey(&input, args, run, &mut selection).map_err(|e| e.or_input(input.name()))?;
+        let survey = survey(
+            &input,
+            &args.input.how,
+            args.policy.ignore_aof_tail,
+            run,
+            &mut selection,
+        )
+        .map_err(|e| e.or_input(input.name()))?;
         run.note(&format!("{}: {}", input.name(), found(&survey, run)));
         if survey.trailing > 0 {
             super::say(&format!(
@@ -104,7 +110,14 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let entries = surveys.iter().map(|survey| survey.entries).collect();
     let signed = ids.clone();
     let journal = journal.journal(args, run, &connector, ids, entries, selection.names())?;
-    refuse_overlaps(args, run, &mut inputs, &surveys, &options, &mut selection)?;
+    refuse_overlaps(
+        &args.input.how,
+        run,
+        &mut inputs,
+        &surveys,
+        &options,
+        &mut selection,
+    )?;
 
     let libraries: usize = surveys.iter().map(|survey| survey.functions.len()).sum();
     if libraries > 0 && args.policy.functions.is_none() && !selection.is_all() {
@@ -353,15 +366,21 @@ fn walk(
 }
 
 /// Reads one input to its end, and refuses what should not be loaded.
-fn survey(input: &Input, args: &LoadArgs, run: &Run, selection: &mut Selection) -> Result<Survey> {
+pub(super) fn survey(
+    input: &Input,
+    how: &ReadArgs,
+    ignore_aof_tail: bool,
+    run: &Run,
+    selection: &mut Selection,
+) -> Result<Survey> {
     let bytes = input.bytes();
-    let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+    let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(how))?;
     let mut progress = run.progress(format!("check {}", input.name()), bytes.len() as u64);
     let survey = load::survey(&snapshot, selection, run.now.0, &mut |position| {
         progress.tick(position)
     })?;
     drop(progress);
-    if !args.policy.ignore_aof_tail {
+    if !ignore_aof_tail {
         refuse_newer_writes(input, &survey)?;
     }
     Ok(survey)
@@ -407,8 +426,8 @@ fn refuse_newer_writes(input: &Input, survey: &Survey) -> Result<()> {
 
 /// Two inputs, or two databases that become one, can hold one name: which value is left at the destination would be an
 /// accident. Under `replace` the second would silently overwrite the first.
-fn refuse_overlaps(
-    args: &LoadArgs,
+pub(super) fn refuse_overlaps(
+    how: &ReadArgs,
     run: &Run,
     inputs: &mut Inputs,
     surveys: &[Survey],
@@ -428,7 +447,7 @@ fn refuse_overlaps(
     if surveys.len() < 2 && !merging {
         return Ok(());
     }
-    let snapshot_options = plan::snapshot_options(&args.input.how);
+    let snapshot_options = plan::snapshot_options(how);
     let mut overlaps = load::Overlaps::new(options, merging);
     for index in 0..inputs.len() {
         let input = run.open(inputs, index)?;
@@ -473,7 +492,7 @@ fn refuse_overlaps(
 }
 
 /// What was found in an input, in one line.
-fn found(survey: &Survey, run: &Run) -> String {
+pub(super) fn found(survey: &Survey, run: &Run) -> String {
     let mut line = plural(survey.entries, "key");
     if survey.selected != survey.entries {
         line.push_str(&format!(", {} selected", Grouped(survey.selected)));

@@ -16,7 +16,9 @@ use rdbridge::time::Timestamp;
 use rdbridge::verbs::Position;
 use rdbridge::{Error, ErrorKind, Result};
 
-use super::args::{ArrivalArgs, CommonArgs, DestinationArgs, InputArgs, ReadArgs, SelectArgs};
+use super::args::{
+    ArrivalArgs, CommonArgs, ConnectArgs, DestinationArgs, InputArgs, ReadArgs, SelectArgs,
+};
 use super::progress::Progress;
 use super::secrets;
 
@@ -147,7 +149,12 @@ impl Run {
 
     /// Everything that is needed to connect.
     pub(crate) fn connector(&self, args: &DestinationArgs) -> Result<Connector> {
-        let mut address: Address = args.to.parse()?;
+        self.connector_to(&args.to, &args.how)
+    }
+
+    /// The same for an address that stands apart.
+    pub(crate) fn connector_to(&self, to: &str, args: &ConnectArgs) -> Result<Connector> {
+        let mut address: Address = to.parse()?;
         if let Some(user) = &args.user {
             if address.user.as_ref().is_some_and(|other| other != user) {
                 return Err(Error::new(

@@ -35,7 +35,12 @@ pub struct Connector {
     pub secret: Option<SecretSource>,
     /// The address is a sentinel's, which is asked at each connect where the master of this name is.
     pub sentinel: Option<String>,
+    /// Is told every command before it is sent, without secrets and without marks.
+    pub trace: Option<Trace>,
 }
+
+/// Sees the arguments of each command.
+pub type Trace = Arc<dyn Fn(&[Arg<'_>]) + Send + Sync>;
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +60,7 @@ impl Connector {
             options: StreamOptions::default(),
             secret: None,
             sentinel: None,
+            trace: None,
         }
     }
 
@@ -97,6 +103,7 @@ impl Connector {
         let mut connection = Connection {
             stream,
             name: address.to_string(),
+            trace: self.trace.clone(),
             io_timeout: self.options.io_timeout,
             interrupted: self.options.interrupted.clone(),
             interrupted_at: None,
@@ -133,10 +140,10 @@ pub enum End {
 }
 
 /// A logged-in connection.
-#[derive(Debug)]
 pub struct Connection {
     stream: Stream,
     name: String,
+    trace: Option<Trace>,
     io_timeout: Duration,
     interrupted: Option<Arc<AtomicBool>>,
     /// When the interrupt was noticed.
@@ -159,6 +166,16 @@ pub struct Connection {
     marks_tried: bool,
 }
 
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("name", &self.name)
+            .field("db", &self.db)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How often an interrupt is looked for while nothing moves.
 const NAP: Duration = Duration::from_millis(100);
 
@@ -178,6 +195,7 @@ impl Connection {
     /// The connection is or gets lost, times out, or answers nonsense or more than [`Limits::collected`] bytes.
     pub fn request(&mut self, args: &[Arg<'_>]) -> Result<Reply<'_>> {
         self.begin_request()?;
+        self.traced(args);
         pack::command(&mut Direct(self), args)
             .and_then(|()| self.flush_outbox())
             .and_then(|()| self.await_reply())
@@ -192,6 +210,18 @@ impl Connection {
                 )),
             })?;
         self.reply(self.handed_out)
+    }
+
+    /// Tells the trace of a command. What stands behind `AUTH` is nobody's business.
+    #[inline]
+    pub(super) fn traced(&self, args: &[Arg<'_>]) {
+        let Some(trace) = &self.trace else { return };
+        match args {
+            [command @ Arg::Bytes(word), ..] if word.eq_ignore_ascii_case(b"AUTH") => {
+                trace(&[*command, Arg::from("(secret)")]);
+            }
+            args => trace(args),
+        }
     }
 
     /// Like [`Connection::request`], for a reply that may be a string of any size: a large one is written to `sink` as it

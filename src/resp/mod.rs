@@ -55,7 +55,7 @@ mod tls;
 pub(crate) mod tests;
 
 pub use address::{Address, Endpoint};
-pub use conn::{Connection, Connector, End};
+pub use conn::{Connection, Connector, End, Trace};
 pub(crate) use conn::{FULL, is_full};
 pub use pack::Arg;
 pub use pipeline::{Answer, Pipeline, Sink, WindowOptions};

@@ -203,6 +203,7 @@ impl<T> Pipeline<T> {
             self.never_sent.push(ticket);
             return Err(error);
         }
+        self.connection.traced(args);
         let begin = self.stream_end();
         let written = pack::command(
             &mut Writer {

@@ -10,7 +10,6 @@
 
 mod extra;
 mod outcome;
-mod sample;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +18,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
+pub use crate::verbs::sample::most_that_differ;
 pub use outcome::{Outcome, Tally};
-pub use sample::most_that_differ;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::digest::Digests;
@@ -33,8 +32,8 @@ use crate::select::Selection;
 use crate::snapshot::{Entry, Record, Snapshot};
 use crate::survey::Survey;
 use crate::target::{Facts, Role};
+use crate::verbs::sample::Sample;
 use crate::verbs::{Ticker, Watch};
-use sample::Sample;
 use worker::{Counted, Shared, Stop};
 
 /// How to compare.

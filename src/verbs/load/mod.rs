@@ -897,7 +897,7 @@ fn demand_memory(surveys: &[Survey], facts: &Facts, options: &Options) -> Result
     };
     let needed: u64 = surveys
         .iter()
-        .map(estimated_memory)
+        .map(Survey::estimated_memory)
         .fold(0, u64::saturating_add);
     let free = limit.saturating_sub(used);
     if needed <= free {
@@ -914,23 +914,6 @@ fn demand_memory(surveys: &[Survey], facts: &Facts, options: &Options) -> Result
         ),
     )
     .with_hint("raise maxmemory there, choose fewer keys, or say --allow-eviction"))
-}
-
-/// What a server needs for the selected part: its own account of the whole, by share; without one, the file's bytes and a
-/// flat cost per key.
-fn estimated_memory(survey: &Survey) -> u64 {
-    let by_size = survey
-        .value_bytes
-        .saturating_add(survey.selected.saturating_mul(64));
-    match survey.producer.used_mem {
-        Some(used) if survey.entries > 0 => {
-            let share = u128::from(used) * u128::from(survey.selected) / u128::from(survey.entries);
-            u64::try_from(share)
-                .unwrap_or(u64::MAX)
-                .max(by_size.min(used))
-        }
-        _ => by_size,
-    }
 }
 
 /// Selected keys of one type that do not go as they are.
