@@ -44,6 +44,8 @@ pub(crate) enum Verb {
     Get(GetArgs),
     /// Everything, as data (JSON) or as commands
     Export(Box<ExportArgs>),
+    /// What a load would do, before it: what goes by which road, what does not and why, room and time; stores nothing
+    Plan(Box<PlanArgs>),
     /// Replay into a server: every key by RESTORE, its bytes as they are
     Load(Box<LoadArgs>),
     /// Prove that a server holds what is in it: every key read back and compared; writes nothing
@@ -59,6 +61,7 @@ impl Verb {
             Verb::Keys(args) => args.common.json,
             Verb::Get(args) => args.common.json,
             Verb::Export(args) => args.common.json,
+            Verb::Plan(args) => args.common.json,
             Verb::Load(args) => args.common.json,
             Verb::Compare(args) => args.common.json,
         }
@@ -207,6 +210,39 @@ pub(crate) struct OutputArgs {
     /// written
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// The server, as for `load`; without it: for servers by name
+    #[arg(long, value_name = "URL", help_heading = "Destination")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: ConnectArgs,
+    /// Without a destination: for this server: redis-6.2, valkey-8.1; several times [default: all that matter]
+    #[arg(long, value_name = "SERVER", conflicts_with = "to")]
+    pub(crate) target: Vec<Assumed>,
+    /// Try nothing at the destination: which types it takes is said by product and version, and no rate is measured
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+    /// Ask about so many percent of the keys only whether they are there, drawn at random
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub(crate) sample: Option<f64>,
+    /// Print every command that is sent; never a secret
+    #[arg(long, short, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    #[command(flatten)]
+    pub(crate) arrival: ArrivalArgs,
+    #[command(flatten)]
+    pub(crate) loss: LossArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,8 @@ mod load;
 mod output;
 mod output_file;
 mod plan;
+mod plan_show;
+mod plan_verb;
 mod progress;
 mod secrets;
 
@@ -96,6 +98,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Exit> {
         Verb::Keys(args) => keys::run(&args, &Run::new(&args.common)?, out),
         Verb::Get(args) => get::run(&args, &Run::new(&args.common)?, out),
         Verb::Export(args) => export::run(&args, &Run::new(&args.common)?, out),
+        Verb::Plan(args) => plan_verb::run(&args, &Run::new(&args.common)?, out),
         Verb::Load(args) => load::run(&args, &Run::new(&args.common)?, out),
         Verb::Compare(args) => compare::run(&args, &Run::new(&args.common)?, out),
     }

@@ -27,6 +27,12 @@ impl Step {
         Self(self.0.saturating_add(1))
     }
 
+    /// The place of its form in [`Terms::other_forms`]; `None` for the value's own bytes.
+    #[must_use]
+    pub fn nth_other_form(self) -> Option<usize> {
+        self.0.checked_sub(1).map(usize::from)
+    }
+
     /// The road that it belongs to.
     #[must_use]
     pub fn road(self) -> Road {

@@ -11,6 +11,7 @@ use super::footer::{Footers, footer_needed};
 use super::probe::{Probed, Verdict};
 use super::product::{Product, Version};
 use crate::payload::payload_type;
+use crate::reencode::{Form, older_forms};
 use crate::replay::{Terms, TypeTerms};
 use crate::snapshot::{Dialect, ModuleId, ValueType};
 
@@ -131,6 +132,22 @@ impl<'f> Acceptance<'f> {
         }
     }
 
+    /// Everything for dumps that hold these types and modules: as [`Acceptance::terms`], with the older forms of their values,
+    /// and with types that stand for another one in payloads.
+    #[must_use]
+    pub fn terms_of_dump(&self, types: &[(ValueType, Dialect)], modules: &[ModuleId]) -> Terms {
+        let mut terms = self.terms(&with_older_forms(types), modules);
+        for &(value_type, dialect) in types {
+            let sent_as = payload_type(value_type, dialect);
+            if sent_as != value_type
+                && let Some(found) = terms.get(sent_as, dialect).cloned()
+            {
+                terms.set(value_type, dialect, found);
+            }
+        }
+        terms
+    }
+
     /// The footer that key metadata needs, where the destination takes it.
     #[must_use]
     pub fn key_meta(&self) -> Option<u16> {
@@ -199,6 +216,27 @@ impl<'f> Acceptance<'f> {
             _ => (true, true),
         }
     }
+}
+
+/// What a destination is to be asked about for dumps that hold these types: what their payloads carry, and what they could be
+/// written as.
+#[must_use]
+pub fn with_older_forms(types: &[(ValueType, Dialect)]) -> Vec<(ValueType, Dialect)> {
+    let sent = types
+        .iter()
+        .map(|&(value_type, dialect)| (payload_type(value_type, dialect), dialect));
+    let older = types.iter().flat_map(|&(value_type, dialect)| {
+        older_forms(Form {
+            value_type,
+            dialect,
+        })
+    });
+    let mut asked: Vec<_> = sent
+        .chain(older.map(|form| (form.value_type, form.dialect)))
+        .collect();
+    asked.sort_unstable_by_key(|(value_type, dialect)| (*value_type, *dialect as u8));
+    asked.dedup();
+    asked
 }
 
 /// The servers that a footer version came with.

@@ -82,6 +82,15 @@ impl Probed {
             .min()
     }
 
+    /// Why nothing can be restored, in words.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Error> {
+        self.restore_closed
+            .as_ref()
+            .or(self.key_closed.as_ref())
+            .map(|words| closed(words))
+    }
+
     pub(super) fn set_footer(&mut self, footer: u16, verdict: Verdict) {
         self.footers.push((footer, verdict));
     }
@@ -89,6 +98,22 @@ impl Probed {
     pub(super) fn set_type(&mut self, value_type: ValueType, dialect: Dialect, verdict: Verdict) {
         self.types.push((value_type, dialect, verdict));
     }
+}
+
+/// The error where `RESTORE` is closed.
+#[cold]
+#[must_use]
+pub fn closed(words: &str) -> Error {
+    let hint = if words.contains("nknown command") {
+        "some providers rename RESTORE or switch it off: ask for it, or load by plain commands (`rdbridge export --format resp`)"
+    } else {
+        "the user needs the right to RESTORE and to the dump's keys (ACL SETUSER … +restore ~*)"
+    };
+    Error::new(
+        ErrorKind::Destination,
+        format!("the destination does not let us RESTORE: {words}"),
+    )
+    .with_hint(hint)
 }
 
 /// A longer key of the dump is only named by its beginning: a probe should stay small.

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod load;
 mod name;
 mod ordered;
+pub mod plan;
 mod sample;
 
 use crate::error::{Error, ErrorKind, Result};

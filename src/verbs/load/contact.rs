@@ -11,6 +11,7 @@ use crate::target::{Facts, probe};
 
 use super::Options;
 use super::shards::{Found, Shards};
+pub(super) use crate::target::probe::closed;
 
 /// The name of a key, and the database that it goes to.
 pub type Peeked = (u64, Vec<u8>);
@@ -83,21 +84,6 @@ pub(super) fn ask(connector: &Connector, dbs: &[u64], options: &Options) -> Resu
 #[cold]
 pub(super) fn open_db(error: Error) -> Error {
     error.with_hint("put the keys into a database that is open, with --map-db")
-}
-
-/// The error where `RESTORE` is closed.
-#[cold]
-pub(super) fn closed(words: &str) -> Error {
-    let hint = if words.contains("nknown command") {
-        "some providers rename RESTORE or switch it off: ask for it, or load by plain commands (`rdbridge export --format resp`)"
-    } else {
-        "the user needs the right to RESTORE and to the dump's keys (ACL SETUSER … +restore ~*)"
-    };
-    Error::new(
-        ErrorKind::Destination,
-        format!("the destination does not let us RESTORE: {words}"),
-    )
-    .with_hint(hint)
 }
 
 fn demand_empty(facts: &Facts) -> Result<()> {

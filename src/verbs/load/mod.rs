@@ -52,13 +52,13 @@ use crate::journal::{
 use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::{Pace, Rates};
-use crate::payload::payload_type;
-use crate::reencode::{Form, older_forms};
+use crate::reencode::Form;
 use crate::replay::{Policies, Terms};
 use crate::resp::{Connector, WindowOptions};
 use crate::select::Selection;
 use crate::snapshot::{Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
+use crate::target::accept::with_older_forms;
 use crate::target::{Acceptance, Assumed, Facts, Node, NodeMap, Probed, probe};
 use crate::value::Decoder;
 use crate::value::commands::LossCounts;
@@ -391,25 +391,15 @@ impl Load {
             each,
             facts,
         } = contact::ask(&connector, &dbs, &options)?;
-        let types: BTreeMap<_, _> = surveys
+        let mut types: Vec<_> = surveys
             .iter()
             .flat_map(Survey::types)
-            .map(|(dialect, value_type, _)| ((value_type, dialect as u8), (value_type, dialect)))
+            .map(|(dialect, value_type, _)| (value_type, dialect))
             .collect();
-        let mut asked: Vec<_> = types
-            .values()
-            .map(|(t, d)| (payload_type(*t, *d), *d))
-            .collect();
+        types.sort_unstable_by_key(|(value_type, dialect)| (*value_type, *dialect as u8));
+        types.dedup();
         // What they could be written as is asked about, too.
-        let older = types.values().flat_map(|&(value_type, dialect)| {
-            older_forms(Form {
-                value_type,
-                dialect,
-            })
-        });
-        asked.extend(older.map(|form| (form.value_type, form.dialect)));
-        asked.sort_unstable_by_key(|(t, d)| (*t, *d as u8));
-        asked.dedup();
+        let asked = with_older_forms(&types);
         demand_memory(surveys, &facts, &options)?;
         let modules: BTreeSet<ModuleId> = surveys
             .iter()
@@ -425,31 +415,24 @@ impl Load {
             let probed = probe_shard(&shards, index, connection, facts, surveys, &asked, &options)?;
             let acceptance = Acceptance::new(facts, &probed);
             let walk = why_walk(surveys, &acceptance, &options);
-            let terms = acceptance.terms(&asked, &modules);
+            let terms = acceptance.terms_of_dump(&types, &modules);
             found = Some(match found.take() {
                 None => (probed, terms, walk),
                 // What one shard does not take is taken nowhere: a slot may move while the load runs.
                 Some((first, mut all, before)) => {
                     let name = connection.name();
+                    all.narrow(&terms, &types, &modules, name);
                     all.narrow(&terms, &asked, &modules, name);
                     (first, all, before.or(walk))
                 }
             });
         }
-        let Some((probed, mut terms, walk)) = found else {
+        let Some((probed, terms, walk)) = found else {
             return Err(Error::new(
                 ErrorKind::Destination,
                 "the destination has no shard",
             ));
         };
-        for (value_type, dialect) in types.values() {
-            let sent_as = payload_type(*value_type, *dialect);
-            if sent_as != *value_type
-                && let Some(found) = terms.get(sent_as, *dialect).cloned()
-            {
-                terms.set(*value_type, *dialect, found);
-            }
-        }
         if options.policies.replace && !terms.knows_replace {
             return Err(Error::new(
                 ErrorKind::Destination,

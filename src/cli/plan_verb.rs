@@ -1,0 +1,305 @@
+//! `plan`: everything read and asked as for a load, and nothing stored. (What was *meant*, for all verbs, is in
+//! [`super::plan`].)
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rdbridge::error::Escaped;
+use rdbridge::input::Inputs;
+use rdbridge::replay::{DbMap, Policies};
+use rdbridge::resp::{Arg, Connector, Trace};
+use rdbridge::select::Selection;
+use rdbridge::snapshot::Snapshot;
+use rdbridge::survey::Survey;
+use rdbridge::target::Assumed;
+use rdbridge::verbs::load::{self, OnConflict};
+use rdbridge::verbs::plan::{Fit, ForServer, Options, Plan, Report};
+use rdbridge::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
+
+use super::args::{Functions, PlanArgs};
+use super::exit::Exit;
+use super::load::{found, refuse_overlaps, survey};
+use super::output::{Out, input_name};
+use super::plan::{self, Run};
+use super::plan_show::{self, Shown};
+
+/// Servers that are told of where none is named: one for each set of types that a release brought.
+const SERVERS: [&str; 14] = [
+    "redis-2.8",
+    "redis-3.2",
+    "redis-4.0",
+    "redis-5.0",
+    "redis-6.2",
+    "redis-7.0",
+    "redis-7.2",
+    "redis-7.4",
+    "redis-8.0",
+    "redis-8.6",
+    "redis-8.8",
+    "redis-8.10",
+    "valkey-8.1",
+    "valkey-9.0",
+];
+
+pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<Exit> {
+    let sent = Arc::new(AtomicU64::new(0));
+    let connector = args
+        .to
+        .as_deref()
+        .map(|to| connector(to, args, run, &sent))
+        .transpose()?;
+    let mut inputs = run.inputs(&args.input, "plan")?;
+    let mut selection = run.selection(&args.select, &args.input.how)?;
+    // A destination that is not there is said now, not after the dump was read.
+    if let Some(connector) = &connector {
+        drop(connector.connect()?);
+    }
+    let (mut surveys, mut told) = (Vec::new(), Vec::new());
+    for index in 0..inputs.len() {
+        let input = run.open(&mut inputs, index)?;
+        let survey = survey(
+            &input,
+            &args.input.how,
+            args.policy.ignore_aof_tail,
+            run,
+            &mut selection,
+        )
+        .map_err(|error| error.or_input(input.name()))?;
+        told.push((input.name().to_owned(), found(&survey, run)));
+        surveys.push(survey);
+    }
+    let options = options(args, run, &selection, &surveys);
+    refuse_overlaps(
+        &args.input.how,
+        run,
+        &mut inputs,
+        &surveys,
+        &load::Options {
+            policies: options.policies.clone(),
+            on_conflict: args.policy.on_conflict.into(),
+            spool_dir: options.spool_dir.clone(),
+            ..load::Options::default()
+        },
+        &mut selection,
+    )?;
+    let mut plan = match &connector {
+        Some(connector) => Plan::ask(connector.clone(), &surveys, options)?,
+        None => Plan::assume(&servers(args)?, &surveys, options),
+    };
+    look(&mut plan, args, run, &mut inputs, &surveys, &mut selection)?;
+    let report = plan.finish(&surveys)?;
+    let missing = selection.missing()?.filter(|missing| !missing.is_empty());
+    if let Some(missing) = &missing {
+        super::say_missing(missing);
+    }
+    let on_conflict = args.policy.on_conflict.into();
+    let mut exit = judge(&report, args, on_conflict);
+    if missing.is_some() {
+        exit = exit.and(Exit::Findings);
+    }
+    let sent = sent.load(Ordering::Relaxed);
+    if run.json {
+        let mut object = serde_json::to_value(&report)?;
+        if let Value::Object(object) = &mut object {
+            let inputs: Vec<Value> = told
+                .iter()
+                .zip(&surveys)
+                .map(|((name, _), survey)| input_figures(name, survey))
+                .collect();
+            object.insert("inputs".into(), json!(inputs));
+            let address = connector.as_ref().map(|c| c.address.to_string());
+            object.insert("address".into(), json!(address));
+            object.insert("commands_sent_by_plan".into(), json!(sent));
+            object.insert(
+                "on_conflict".into(),
+                json!(format!("{on_conflict:?}").to_lowercase()),
+            );
+            let missing = missing.map_or(0, |missing| missing.len());
+            object.insert("names_not_found".into(), json!(missing));
+            object.insert("exit_code".into(), json!(exit as u8));
+        }
+        serde_json::to_writer(&mut *out, &object).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        let address = connector.as_ref().map(|c| c.address.to_string());
+        plan_show::show(
+            &Shown {
+                report: &report,
+                told: &told,
+                address,
+                sent,
+                on_conflict,
+            },
+            out,
+        )?;
+    }
+    if let Some(error) = report.there.as_ref().and_then(|at| at.in_the_way.as_ref()) {
+        // In order on a terminal: first what was found, then why a load would end there.
+        out.flush()?;
+        super::say(&format!("load would not begin: {error}"));
+    }
+    Ok(exit)
+}
+
+/// A connector that tells of every command.
+fn connector(to: &str, args: &PlanArgs, run: &Run, sent: &Arc<AtomicU64>) -> Result<Connector> {
+    let mut connector = run.connector_to(to, &args.how)?;
+    if let Some(db @ 1..) = connector.address.db {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("the address names database {db}, but a dump says itself which database each key belongs to"),
+        )
+        .with_hint(format!("put keys elsewhere with --map-db 0:{db}")));
+    }
+    let (sent, verbose) = (Arc::clone(sent), args.verbose);
+    let trace: Trace = Arc::new(move |command| {
+        sent.fetch_add(1, Ordering::Relaxed);
+        if verbose {
+            super::say(&format!("> {}", shown(command)));
+        }
+    });
+    connector.trace = Some(trace);
+    Ok(connector)
+}
+
+/// A command for people: long arguments by their beginnings and lengths.
+fn shown(command: &[Arg<'_>]) -> String {
+    const LONGEST: usize = 48;
+    let words = command.iter().map(|arg| {
+        let bytes = match arg {
+            Arg::Bytes(bytes) => bytes.to_vec(),
+            Arg::Pieces(pieces) => pieces.concat(),
+        };
+        if bytes.len() > LONGEST {
+            return format!("({} bytes)", bytes.len());
+        }
+        let is_word = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic);
+        match String::from_utf8(bytes) {
+            Ok(word) if is_word => word,
+            Ok(text) => Escaped(text.as_bytes()).to_string(),
+            Err(error) => Escaped(error.as_bytes()).to_string(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The servers that are meant where no destination is given.
+fn servers(args: &PlanArgs) -> Result<Vec<Assumed>> {
+    match args.target.as_slice() {
+        [] => SERVERS.iter().map(|name| name.parse()).collect(),
+        named => Ok(named.to_vec()),
+    }
+}
+
+fn options(args: &PlanArgs, run: &Run, selection: &Selection, surveys: &[Survey]) -> Options {
+    let policy = &args.policy;
+    let libraries = surveys.iter().any(|survey| !survey.functions.is_empty());
+    let left_out = libraries && policy.functions.is_none() && !selection.is_all();
+    Options {
+        policies: Policies {
+            now_ms: run.now.0,
+            expired: args.arrival.expired,
+            replace: OnConflict::from(policy.on_conflict) == OnConflict::Replace,
+            db_map: DbMap::new(args.arrival.map_db.iter().copied()),
+            allow_loss: args.loss.allowed(),
+        },
+        probe: !args.no_probe,
+        sample: args.sample.map(|percent| percent / 100.0),
+        skip_functions: left_out || matches!(policy.functions, Some(Functions::Skip)),
+        allow_eviction: policy.allow_eviction,
+        trust_input: policy.trust_input,
+        untrusted: policy.untrusted,
+        skip_damaged: policy.skip_damaged,
+        rates: policy.gentle.rates(),
+        assume: policy.assume,
+        spool_dir: plan::spool_dir(&args.input.how),
+    }
+}
+
+fn look(
+    plan: &mut Plan,
+    args: &PlanArgs,
+    run: &Run,
+    inputs: &mut Inputs,
+    surveys: &[Survey],
+    selection: &mut Selection,
+) -> Result<()> {
+    for (index, survey) in surveys.iter().enumerate() {
+        let input = run.open(inputs, index)?;
+        let bytes = input.bytes();
+        let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+        let mut progress = run.progress(format!("plan {}", input.name()), bytes.len() as u64);
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        plan.look(number, &snapshot, survey, selection, &mut |position| {
+            progress.tick(position)
+        })
+        .map_err(|error| match error.kind() {
+            ErrorKind::Destination => error,
+            _ => error.or_input(input.name()),
+        })?;
+        drop(progress);
+        if let Some(change) = input.changed_since_open()? {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("the file changed while it was read: {change}"),
+            )
+            .or_input(input.name()));
+        }
+    }
+    Ok(())
+}
+
+/// The code that a load with the same options would end with, as far as that can be foreseen.
+fn judge(report: &Report, args: &PlanArgs, on_conflict: OnConflict) -> Exit {
+    let Some(at) = &report.there else {
+        let whole = |server: &ForServer| server.is_whole();
+        let all_can_go = match args.target.is_empty() {
+            // Nobody asked for a certain one.
+            true => report.servers.iter().any(whole),
+            false => report.servers.iter().all(whole),
+        };
+        return match all_can_go && report.functions.damaged == 0 {
+            true => Exit::Done,
+            false => Exit::Findings,
+        };
+    };
+    if at.in_the_way.is_some() {
+        return Exit::Destination;
+    }
+    let holds = at.destination.keys.as_ref();
+    if args.policy.require_empty && holds.is_none_or(|keys| keys.values().any(|keys| *keys > 0)) {
+        return Exit::Destination;
+    }
+    let functions = &report.functions;
+    let libraries_fail = functions.damaged > 0
+        || functions.refused > 0
+        || !functions.there.is_empty()
+            && on_conflict != OnConflict::Skip
+            && !matches!(args.policy.functions, Some(Functions::Replace));
+    let conflicts =
+        matches!(on_conflict, OnConflict::Fail | OnConflict::Abort) && at.existing.there > 0;
+    let no_room = at.memory.fit == Fit::TooLarge && !args.policy.allow_eviction;
+    let whole = report.servers.iter().all(ForServer::is_whole);
+    match whole && !libraries_fail && !conflicts && !no_room {
+        true => Exit::Done,
+        false => Exit::Findings,
+    }
+}
+
+fn input_figures(name: &str, survey: &Survey) -> Value {
+    json!({
+        "input": input_name(name),
+        "entries": survey.entries,
+        "selected": survey.selected,
+        "expired": survey.expired,
+        "with_expiry": survey.with_expiry,
+        "value_bytes": survey.value_bytes,
+        "largest_value": survey.largest_value,
+        "function_libraries": survey.functions.len(),
+        "scripts": survey.scripts,
+        "databases": survey.dbs,
+        "producer": survey.producer,
+    })
+}

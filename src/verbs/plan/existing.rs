@@ -1,0 +1,151 @@
+//! Which keys the destination has already: `EXISTS` for each that would be sent, many under way.
+
+use serde::Serialize;
+
+use crate::error::{Escaped, Result};
+use crate::resp::{Answer, Arg, Connection, Pipeline, Reply, WindowOptions};
+use crate::verbs::sample::{Sample, most_that_differ};
+
+/// Errors in a row after which it is no longer asked.
+const ERRORS_IN_A_ROW: u64 = 100;
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Existing {
+    /// Keys that would be sent.
+    pub keys: u64,
+    /// Keys that were asked about.
+    pub asked: u64,
+    /// Keys of these that are there.
+    pub there: u64,
+    /// Keys of these about which the destination says nothing.
+    pub not_known: u64,
+    /// Every key that would be sent was asked about and answered, or there is none at all.
+    pub exact: bool,
+    /// Of a sample: how many of all are there at the most, with 95 % confidence.
+    pub at_most: Option<u64>,
+    /// The destination's words where it does not answer.
+    pub words: Option<String>,
+}
+
+/// Asks, on a connection of its own.
+#[derive(Debug)]
+pub(super) struct Asker {
+    /// `None`: nothing is asked, since nothing can be there or nothing may be known.
+    pipeline: Option<Pipeline<()>>,
+    sample: Option<Sample>,
+    replies: Replies,
+    keys: u64,
+    asked: u64,
+    /// It has no keys at all.
+    empty: bool,
+}
+
+#[derive(Debug, Default)]
+struct Replies {
+    there: u64,
+    not_known: u64,
+    in_a_row: u64,
+    words: Option<String>,
+}
+
+impl Replies {
+    fn take(&mut self, answer: Answer<'_>) {
+        match answer.reply() {
+            Reply::Integer(number) => {
+                self.in_a_row = 0;
+                self.there = self.there.saturating_add(u64::from(number > 0));
+            }
+            other => {
+                self.not_known = self.not_known.saturating_add(1);
+                self.in_a_row = self.in_a_row.saturating_add(1);
+                if self.words.is_none()
+                    && let Reply::Error(words) = other
+                {
+                    self.words = Some(Escaped(words).to_string());
+                }
+            }
+        }
+    }
+}
+
+impl Asker {
+    /// One that asks about every key, or about a share of them.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub(super) fn new(
+        connection: Option<Connection>,
+        sample: Option<f64>,
+        empty: bool,
+    ) -> Result<Self> {
+        let pipeline = connection
+            .map(|connection| Pipeline::new(connection, WindowOptions::default()))
+            .transpose()?;
+        Ok(Self {
+            pipeline,
+            sample: sample.map(Sample::new),
+            replies: Replies::default(),
+            keys: 0,
+            asked: 0,
+            empty,
+        })
+    }
+
+    /// Asks about a key that would be sent.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub(super) fn ask(&mut self, input: u32, ordinal: u64, db: u64, key: &[u8]) -> Result<()> {
+        self.keys = self.keys.saturating_add(1);
+        let Some(pipeline) = &mut self.pipeline else {
+            return Ok(());
+        };
+        let drawn = self
+            .sample
+            .as_ref()
+            .is_none_or(|sample| sample.has(input, ordinal));
+        if !drawn || self.replies.in_a_row >= ERRORS_IN_A_ROW {
+            return Ok(());
+        }
+        let replies = &mut self.replies;
+        let mut sink = |(), answer: Answer<'_>| {
+            replies.take(answer);
+            Ok(())
+        };
+        pipeline.select(db, &mut sink)?;
+        pipeline.push((), &[Arg::from("EXISTS"), Arg::Bytes(key)], &mut sink)?;
+        self.asked = self.asked.saturating_add(1);
+        Ok(())
+    }
+
+    /// Waits for all answers.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub(super) fn finish(mut self) -> Result<Existing> {
+        if let Some(pipeline) = &mut self.pipeline {
+            let replies = &mut self.replies;
+            pipeline.drain(&mut |(), answer: Answer<'_>| {
+                replies.take(answer);
+                Ok(())
+            })?;
+        }
+        let answered = self.asked.saturating_sub(self.replies.not_known);
+        let exact = self.empty || answered == self.keys;
+        let at_most = (self.sample.is_some() && !exact)
+            .then(|| most_that_differ(self.keys, answered, self.replies.there));
+        Ok(Existing {
+            keys: self.keys,
+            asked: self.asked,
+            there: self.replies.there,
+            not_known: match exact {
+                true => 0,
+                false => self.replies.not_known,
+            },
+            exact,
+            at_most,
+            words: self.replies.words,
+        })
+    }
+}

@@ -1,0 +1,706 @@
+//! `plan`: what a load would do, before it: by which road each key would go and which would not, what is there already, what
+//! it needs and how long it may take. Nothing is stored at the destination.
+//!
+//! Decisions are not guessed: they are made by the same [`Ladder`] under the same [`Terms`] as those of a load. What only the
+//! destination's answer to a real payload could tell (a value that it refuses although it knows the type) is not foreseen.
+//!
+//! 1. [`Plan::ask`] asks a destination, or [`Plan::assume`] takes servers by name.
+//! 2. [`Plan::look`] decides about every entry of an input, and asks whether its key is there.
+//! 3. [`Plan::finish`] measures and adds up.
+
+mod beside;
+mod destination;
+mod existing;
+mod memory;
+mod provider;
+mod rate;
+mod roads;
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+pub use destination::{ClosedCommand, Destination, OtherRoad};
+pub use existing::Existing;
+pub use memory::{Fit, Memory, UNCERTAINTY};
+pub use provider::Provider;
+pub use rate::{Estimate, Measured};
+pub use roads::{Group, Share};
+
+use self::existing::Asker;
+use self::roads::Roads;
+use super::{Ticker, Watch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::outcome::{Outcome, Tally};
+use crate::pace::Rates;
+use crate::replay::{self, Decision, Ladder, Policies, Step, Terms};
+use crate::resp::{Connection, Connector, Endpoint, pack};
+use crate::select::Selection;
+use crate::snapshot::{Dialect, Entry, Function, ModuleId, Record, Snapshot, ValueType};
+use crate::survey::Survey;
+use crate::target::accept::with_older_forms;
+use crate::target::{Acceptance, Assumed, Facts, Mode, Probed, Product, Version, probe};
+use crate::value::Decoder;
+use crate::value::commands::LossCounts;
+use crate::wire::crc64;
+
+/// How to plan: what the load would be told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Expiry, databases, `REPLACE`, what may be lost, the run's instant.
+    pub policies: Policies,
+    /// Try `RESTORE`, and measure. Without it the table by product and version tells.
+    pub probe: bool,
+    /// Ask about this share of the keys only whether they are there; `None`: about all.
+    pub sample: Option<f64>,
+    /// Function libraries are left out.
+    pub skip_functions: bool,
+    /// The load may make the destination evict keys.
+    pub allow_eviction: bool,
+    /// Values go unwalked where they should be walked first.
+    pub trust_input: bool,
+    /// All values are walked.
+    pub untrusted: bool,
+    /// Damaged values are refused by name.
+    pub skip_damaged: bool,
+    /// The rates that the load is bound to.
+    pub rates: Rates,
+    /// Product and version by the user's word.
+    pub assume: Option<Assumed>,
+    /// Where large values are spooled.
+    pub spool_dir: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            policies: Policies::default(),
+            probe: true,
+            sample: None,
+            skip_functions: false,
+            allow_eviction: false,
+            trust_input: false,
+            untrusted: false,
+            skip_damaged: false,
+            rates: Rates::default(),
+            assume: None,
+            spool_dir: PathBuf::from("/tmp"),
+        }
+    }
+}
+
+/// A plan that is being made.
+#[derive(Debug)]
+pub struct Plan {
+    options: Options,
+    /// Servers that entries are decided for: the destination alone, or those that were named.
+    servers: Vec<Server>,
+    there: Option<There>,
+    decoder: Decoder,
+    entries: u64,
+    by_type: u64,
+    functions: Functions,
+    seen_functions: HashSet<u64>,
+}
+
+/// One server and what would become of the entries there.
+#[derive(Debug)]
+struct Server {
+    name: String,
+    knows_functions: bool,
+    terms: Terms,
+    ladder: Ladder,
+    walk: Option<&'static str>,
+    damaged: u64,
+    first_damaged: Option<Error>,
+    roads: Roads,
+    commands: u64,
+    bytes: u64,
+    db: u64,
+}
+
+/// A destination that was asked.
+#[derive(Debug)]
+struct There {
+    connector: Connector,
+    facts: Facts,
+    destination: Destination,
+    other_roads: Vec<OtherRoad>,
+    asker: Asker,
+    in_the_way: Option<Error>,
+}
+
+/// Function libraries of the dump.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Functions {
+    /// How many there are.
+    pub found: u64,
+    /// Left out, as the options say.
+    pub skipped: u64,
+    /// The same library again, from another input.
+    pub repeated: u64,
+    /// Those whose source cannot be read.
+    pub damaged: u64,
+    /// Those that the destination has already, by name.
+    pub there: Vec<String>,
+    /// The destination knows no functions.
+    pub refused: u64,
+}
+
+/// What would become of the entries at one server.
+#[derive(Debug, Clone, Serialize)]
+pub struct ForServer {
+    /// Its name.
+    pub server: String,
+    /// All entries, by what would become of each if no key existed there.
+    pub outcomes: Tally,
+    /// What goes as it is.
+    pub raw: Share,
+    /// What goes in an older form.
+    pub reencoded: Share,
+    /// What does not go.
+    pub refused: Share,
+    /// The same by type and reason.
+    pub groups: Vec<Group>,
+    /// What keys that go would not carry.
+    pub losses: LossCounts,
+    /// Commands to be sent.
+    pub commands: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Function libraries that do not go.
+    pub functions_refused: u64,
+    /// Why values are walked before the first write, if they are.
+    pub walk: Option<&'static str>,
+}
+
+impl ForServer {
+    /// Whether everything that is wanted there can go.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.refused.keys == 0 && self.functions_refused == 0
+    }
+}
+
+/// A finished plan.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Entries of all inputs.
+    pub entries: u64,
+    /// The destination, or each server that was named.
+    pub servers: Vec<ForServer>,
+    /// Function libraries.
+    pub functions: Functions,
+    /// What was asked of a destination.
+    #[serde(flatten)]
+    pub there: Option<AtDestination>,
+    /// What no load brings.
+    pub not_in_file: Vec<String>,
+    /// What must be made by hand.
+    pub by_hand: Vec<String>,
+}
+
+/// What holds of the one destination that was asked.
+#[derive(Debug, Serialize)]
+pub struct AtDestination {
+    /// What it is.
+    pub destination: Destination,
+    /// Roads that a load does not take.
+    pub other_roads: Vec<OtherRoad>,
+    /// What was known of its provider.
+    pub provider: Option<Provider>,
+    /// Whether the dump fits.
+    pub memory: Memory,
+    /// Keys that are there already.
+    pub existing: Existing,
+    /// What was measured.
+    pub measured: Option<Measured>,
+    /// How long it may take.
+    pub estimate: Option<Estimate>,
+    /// What starts to move there.
+    pub wakes_up: Vec<String>,
+    /// Why a load would not begin.
+    #[serde(serialize_with = "as_text")]
+    pub in_the_way: Option<Error>,
+}
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn as_text<S: serde::Serializer>(
+    error: &Option<Error>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    error
+        .as_ref()
+        .map(ToString::to_string)
+        .serialize(serializer)
+}
+
+impl Plan {
+    /// Asks a destination. What would keep a load from beginning is in the report, as far as it answers at all.
+    ///
+    /// # Errors
+    /// Kind `Destination` where it cannot be reached, wants another login, or breaks off.
+    pub fn ask(connector: Connector, surveys: &[Survey], options: Options) -> Result<Self> {
+        let dbs: BTreeSet<u64> = surveys
+            .iter()
+            .flat_map(|survey| survey.dbs.keys())
+            .map(|db| options.policies.db_map.get(*db))
+            .collect();
+        let dbs: Vec<u64> = dbs.into_iter().collect();
+        let mut connection = connector.connect().map_err(|error| match error.hint() {
+            None if error.kind() == ErrorKind::Destination => error.with_hint(
+                "nothing was sent: is the address right, does a server listen there, and is the way to it open",
+            ),
+            _ => error,
+        })?;
+        let mut facts = Facts::gather(&mut connection, &dbs)?;
+        if let Some(assumed) = options.assume {
+            facts.assume(assumed);
+        }
+        let mut in_the_way = facts.refusal().or_else(|| clustered(&facts));
+        let (types, modules) = held(surveys);
+        let mut probed = Probed::default();
+        if options.probe && in_the_way.is_none() {
+            match try_types(&mut connection, &facts, surveys, &dbs, &types, &options) {
+                Ok(found) => probed = found,
+                Err(error) if connection.end().is_some() => return Err(error),
+                Err(error) => in_the_way = Some(error),
+            }
+            in_the_way = in_the_way.or_else(|| probed.refusal());
+        }
+        let terms = Acceptance::new(&facts, &probed).terms_of_dump(&types, &modules);
+        if options.policies.replace && !terms.knows_replace {
+            in_the_way.get_or_insert_with(|| {
+                Error::new(
+                    ErrorKind::Destination,
+                    format!(
+                        "{} knows no RESTORE … REPLACE, which came with Redis 3.0",
+                        facts.name()
+                    ),
+                )
+            });
+        }
+        let mut destination = Destination::ask(&mut connection, &facts)?;
+        destination.probed(&probed);
+        let other_roads = destination.other_roads(&mut connection)?;
+        let empty = facts.total_keys() == Some(0);
+        let asking = match in_the_way.is_some() || empty {
+            true => None,
+            false => Some(connection),
+        };
+        let asker = Asker::new(asking, options.sample, empty)?;
+        let server = Server::new(facts.name(), &facts, &probed, terms, surveys, &options);
+        Ok(Self::over(
+            vec![server],
+            Some(There {
+                connector,
+                facts,
+                destination,
+                other_roads,
+                asker,
+                in_the_way,
+            }),
+            options,
+        ))
+    }
+
+    /// Plans for servers by name, from the table alone.
+    #[must_use]
+    pub fn assume(servers: &[Assumed], surveys: &[Survey], options: Options) -> Self {
+        let (types, modules) = held(surveys);
+        let many = servers.len() > 1;
+        let servers = servers.iter().map(|assumed| {
+            let mut facts = Facts::default();
+            facts.assume(*assumed);
+            // Modules that come with the server itself; others may be loaded there, which nobody knows here.
+            let own = assumed.product == Product::Redis && assumed.version >= Version::new(8, 0, 0);
+            facts.modules = Some(match own {
+                true => vec!["vectorset".to_owned()],
+                false => Vec::new(),
+            });
+            let probed = Probed::default();
+            let terms = Acceptance::new(&facts, &probed).terms_of_dump(&types, &modules);
+            let name = assumed.to_string();
+            let server = Server::new(name, &facts, &probed, terms, surveys, &options);
+            Server {
+                // Of many servers each may want it or not: that is what naming one is for.
+                walk: server.walk.filter(|_| !many),
+                ..server
+            }
+        });
+        Self::over(servers.collect(), None, options)
+    }
+
+    fn over(servers: Vec<Server>, there: Option<There>, options: Options) -> Self {
+        Self {
+            decoder: Decoder::new(Some(options.spool_dir.as_path())),
+            options,
+            servers,
+            there,
+            entries: 0,
+            by_type: 0,
+            functions: Functions::default(),
+            seen_functions: HashSet::new(),
+        }
+    }
+
+    /// What the destination is, if one was asked.
+    #[must_use]
+    pub fn destination(&self) -> Option<&Destination> {
+        self.there.as_ref().map(|there| &there.destination)
+    }
+
+    /// Decides about every entry of a dump that was surveyed before.
+    ///
+    /// # Errors
+    /// Those of the reader, the selection and `watch`; the connection fails.
+    pub fn look(
+        &mut self,
+        input: u32,
+        snapshot: &Snapshot<'_>,
+        survey: &Survey,
+        selection: &mut Selection,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        self.look_at_functions(snapshot, survey);
+        let (mut ticker, mut scratch, mut key) = (Ticker::default(), Vec::new(), Vec::new());
+        let mut records = snapshot.unverified_records();
+        while let Some(record) = records.next_record()? {
+            let Record::Entry(entry) = record else {
+                continue;
+            };
+            self.entries = self.entries.saturating_add(1);
+            ticker.tick(watch, entry.end(), self.entries)?;
+            let selected = selection.admits(&entry, &mut scratch)?;
+            if selected && self.there.is_some() {
+                let bytes = memory::of_entry(&entry, &mut self.decoder);
+                self.by_type = self.by_type.saturating_add(bytes);
+            }
+            for server in &mut self.servers {
+                if !selected {
+                    server.roads.outcomes.add(Outcome::NotSelected);
+                    continue;
+                }
+                let goes = server.decide(&entry, &self.options, &mut self.decoder, &mut key);
+                if let (Some(db), Some(there)) = (goes, &mut self.there) {
+                    let name = entry.key.bytes(&mut key)?;
+                    there.asker.ask(input, entry.ordinal, db, name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What would become of the function libraries.
+    fn look_at_functions(&mut self, snapshot: &Snapshot<'_>, survey: &Survey) {
+        let there = self
+            .there
+            .as_ref()
+            .and_then(|there| there.destination.functions.as_deref())
+            .unwrap_or_default();
+        let counts = &mut self.functions;
+        for offset in &survey.functions {
+            counts.found = counts.found.saturating_add(1);
+            if self.options.skip_functions {
+                counts.skipped = counts.skipped.saturating_add(1);
+                continue;
+            }
+            let read = Function::at(snapshot.data(), *offset)
+                .and_then(|library| Ok((replay::library_source(&library)?, library.name()?)));
+            let Ok((source, name)) = read else {
+                counts.damaged = counts.damaged.saturating_add(1);
+                continue;
+            };
+            if !self.seen_functions.insert(crc64::checksum(&source)) {
+                counts.repeated = counts.repeated.saturating_add(1);
+                continue;
+            }
+            let name = String::from_utf8_lossy(&name.unwrap_or_default()).into_owned();
+            if there.contains(&name) {
+                counts.there.push(name);
+            }
+        }
+    }
+
+    /// Measures, and adds up.
+    ///
+    /// # Errors
+    /// `Corrupt` where values are walked first and some are damaged, as a load ends then; the connection fails.
+    pub fn finish(self, surveys: &[Survey]) -> Result<Report> {
+        let Self {
+            options,
+            servers,
+            there,
+            by_type,
+            entries,
+            mut functions,
+            ..
+        } = self;
+        let libraries = functions
+            .found
+            .saturating_sub(functions.skipped)
+            .saturating_sub(functions.repeated);
+        let mut told = Vec::new();
+        for mut server in servers {
+            if let Some(error) = server.first_damaged.take() {
+                return Err(damaged(error, &server));
+            }
+            let (raw, reencoded) = server.roads.shares();
+            told.push(ForServer {
+                outcomes: server.roads.outcomes,
+                raw,
+                reencoded,
+                refused: server.roads.refused(),
+                groups: server.roads.groups(&server.terms),
+                losses: server.roads.losses,
+                commands: server.commands,
+                bytes: server.bytes,
+                functions_refused: match server.knows_functions {
+                    true => 0,
+                    false => libraries,
+                },
+                walk: server.walk,
+                server: server.name,
+            });
+        }
+        let there = match (there, told.first()) {
+            (Some(there), Some(first)) => {
+                functions.refused = first.functions_refused;
+                Some(there.finish(first, by_type, surveys, &options)?)
+            }
+            _ => None,
+        };
+        Ok(Report {
+            entries,
+            servers: told,
+            functions,
+            there,
+            not_in_file: beside::not_in_file(surveys),
+            by_hand: beside::by_hand(surveys),
+        })
+    }
+}
+
+impl There {
+    fn finish(
+        self,
+        share: &ForServer,
+        by_type: u64,
+        surveys: &[Survey],
+        options: &Options,
+    ) -> Result<AtDestination> {
+        let existing = self.asker.finish()?;
+        let memory = Memory::judge(surveys, by_type, &self.facts);
+        let mut in_the_way = self.in_the_way;
+        if memory.would_evict && !options.allow_eviction {
+            in_the_way.get_or_insert_with(|| {
+                Error::new(
+                    ErrorKind::Destination,
+                    format!(
+                        "the destination's policy is {}, it has {} bytes free and this dump needs about {}: it would evict keys",
+                        memory.policy.as_deref().unwrap_or("an evicting one"),
+                        memory.free.unwrap_or(0),
+                        memory.needed
+                    ),
+                )
+                .with_hint("raise maxmemory there, choose fewer keys, or say --allow-eviction")
+            });
+        }
+        let measured = match options.probe && in_the_way.is_none() {
+            true => {
+                let each = share.bytes.checked_div(share.commands).unwrap_or(100);
+                Some(rate::measure(self.connector.connect()?, each)?)
+            }
+            false => None,
+        };
+        let bounds = rate::Bounds {
+            rates: options.rates,
+            replicas: self.facts.connected_replicas,
+        };
+        let estimate = measured
+            .as_ref()
+            .and_then(|measured| rate::estimate(measured, share.commands, share.bytes, bounds));
+        let provider = match &self.connector.address.endpoint {
+            Endpoint::Tcp { host, .. } | Endpoint::Tls { host, .. } => provider::of_host(host),
+            _ => None,
+        };
+        Ok(AtDestination {
+            wakes_up: beside::wakes_up(&self.destination),
+            destination: self.destination,
+            other_roads: self.other_roads,
+            provider,
+            memory,
+            existing,
+            measured,
+            estimate,
+            in_the_way,
+        })
+    }
+}
+
+impl Server {
+    fn new(
+        name: String,
+        facts: &Facts,
+        probed: &Probed,
+        terms: Terms,
+        surveys: &[Survey],
+        options: &Options,
+    ) -> Self {
+        let before_functions = facts.product == Some(Product::Redis)
+            && facts.version.is_some_and(|v| v < Version::new(7, 0, 0));
+        let walk = if options.trust_input {
+            None
+        } else if options.untrusted {
+            Some("the input is not trusted")
+        } else if surveys.iter().any(|survey| !survey.is_verified()) {
+            Some("the dump has no checksum, so nothing else shows that its values are whole")
+        } else if !Acceptance::new(facts, probed).survives_bad_payloads() {
+            Some("the destination can end on a bad payload")
+        } else {
+            None
+        };
+        Self {
+            name,
+            knows_functions: !before_functions,
+            terms,
+            ladder: Ladder::new(Some(options.spool_dir.as_path())),
+            walk,
+            damaged: 0,
+            first_damaged: None,
+            roads: Roads::default(),
+            commands: 0,
+            bytes: 0,
+            db: 0,
+        }
+    }
+
+    /// Counts an entry. Gives the database that it would go to, if it goes.
+    fn decide(
+        &mut self,
+        entry: &Entry<'_>,
+        options: &Options,
+        decoder: &mut Decoder,
+        key: &mut Vec<u8>,
+    ) -> Option<u64> {
+        let policies = &options.policies;
+        let (form, bytes) = (entry.form(), entry.value.len() as u64);
+        if self.walk.is_some()
+            && !options.skip_damaged
+            && let Err(error) = decoder.validate(entry)
+        {
+            self.damaged = self.damaged.saturating_add(1);
+            self.first_damaged.get_or_insert(error);
+        }
+        let decided = self.ladder.decide(entry, &self.terms, policies, Step::RAW);
+        let restore = match decided {
+            Decision::Send(restore) => restore,
+            Decision::Skip(outcome, reason) => {
+                self.roads.skip(form, outcome, &reason, bytes);
+                return None;
+            }
+        };
+        let mut refuse = |reason: &str| {
+            self.roads.skip(form, Outcome::Refused, reason, bytes);
+            None
+        };
+        if self.walk.is_some()
+            && options.skip_damaged
+            && let Err(error) = decoder.validate(entry)
+        {
+            return refuse(&format!("its value cannot be walked: {}", error.what()));
+        }
+        let name = match entry.key.bytes(key) {
+            Ok(name) => name,
+            Err(error) => return refuse(&format!("its name cannot be read: {}", error.what())),
+        };
+        let packed = restore.with_args("RESTORE", name, policies.now_ms, |args| {
+            Ok(pack::packed_len(args) as u64)
+        });
+        let packed = packed.unwrap_or(bytes);
+        self.roads.send(form, restore.step, packed, restore.losses);
+        self.commands = self
+            .commands
+            .saturating_add(1)
+            .saturating_add(u64::from(restore.db != self.db));
+        self.db = restore.db;
+        self.bytes = self.bytes.saturating_add(packed);
+        Some(restore.db)
+    }
+}
+
+#[cold]
+fn damaged(first: Error, server: &Server) -> Error {
+    first.with_hint(format!(
+        "values are walked since {}; {} damaged in all: `rdbridge check` lists them, --skip-damaged plans for the others",
+        server.walk.unwrap_or_default(),
+        server.damaged
+    ))
+}
+
+/// A cluster has other connections than one.
+fn clustered(facts: &Facts) -> Option<Error> {
+    (facts.mode == Some(Mode::Cluster)).then(|| {
+        Error::new(
+            ErrorKind::Destination,
+            "the destination is in cluster mode, which plan cannot look into",
+        )
+    })
+}
+
+/// Types and modules of all inputs.
+fn held(surveys: &[Survey]) -> (Vec<(ValueType, Dialect)>, Vec<ModuleId>) {
+    let mut types: Vec<_> = surveys
+        .iter()
+        .flat_map(Survey::types)
+        .map(|(dialect, value_type, _)| (value_type, dialect))
+        .collect();
+    types.sort_unstable_by_key(|(value_type, dialect)| (*value_type, *dialect as u8));
+    types.dedup();
+    let modules: BTreeSet<ModuleId> = surveys
+        .iter()
+        .flat_map(|survey| survey.modules.keys().copied())
+        .collect();
+    (types, modules.into_iter().collect())
+}
+
+/// Tries what the destination takes, as a load does.
+fn try_types(
+    connection: &mut Connection,
+    facts: &Facts,
+    surveys: &[Survey],
+    dbs: &[u64],
+    types: &[(ValueType, Dialect)],
+    options: &Options,
+) -> Result<Probed> {
+    let home = connection.db();
+    // Databases that were counted may still be closed to this user.
+    if let Some(highest) = dbs.last() {
+        connection.select(*highest).map_err(|error| {
+            error.with_hint("put the keys into a database that is open, with --map-db")
+        })?;
+    }
+    let asked = with_older_forms(types);
+    let mut probed = Probed::default();
+    // A user may have the right to some names only: those keys arrive, the others fail.
+    let mut samples = surveys
+        .iter()
+        .flat_map(|survey| &survey.samples)
+        .map(|(db, key)| (options.policies.db_map.get(*db), key.as_slice()))
+        .peekable();
+    // A dump may hold nothing but libraries.
+    let none = samples
+        .peek()
+        .is_none()
+        .then_some((home, &b"rdbridge~probe"[..]));
+    for (db, key) in samples.chain(none) {
+        connection.select(db)?;
+        probed = probe(connection, facts, "RESTORE", key, &asked)?;
+        if probed.key_closed.is_none() {
+            break;
+        }
+    }
+    connection.select(home)?;
+    Ok(probed)
+}
