@@ -134,9 +134,13 @@ fn destination(shown: &Shown<'_>, at: &AtDestination, lines: &mut Lines) {
     lines.add(
         "",
         format!(
-            "asked with {}, {} of them tries of RESTORE that store nothing",
+            "asked with {}, {} of them tries of RESTORE that store nothing{}",
             plural(shown.sent, "command"),
-            Grouped(there.probes)
+            Grouped(there.probes),
+            at.measured.map_or(String::new(), |measured| format!(
+                "; {} ECHO to measure",
+                Grouped(measured.sent)
+            ))
         ),
     );
 }

@@ -206,6 +206,7 @@ fn options(args: &PlanArgs, run: &Run, selection: &Selection, surveys: &[Survey]
             allow_loss: args.loss.allowed(),
         },
         probe: !args.no_probe,
+        measure: !args.no_probe,
         sample: args.sample.map(|percent| percent / 100.0),
         skip_functions: left_out || matches!(policy.functions, Some(Functions::Skip)),
         allow_eviction: policy.allow_eviction,

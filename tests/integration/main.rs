@@ -72,6 +72,9 @@ mod compare;
 // Newer dumps into older servers.
 mod older;
 
+// What a load would do, before it.
+mod plan;
+
 // Each policy, and destinations that cannot go on.
 mod load;
 

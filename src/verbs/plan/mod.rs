@@ -35,7 +35,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Rates;
 use crate::replay::{self, Decision, Ladder, Policies, Step, Terms};
-use crate::resp::{Connection, Connector, Endpoint, pack};
+use crate::resp::{Arg, Connection, Connector, Endpoint, pack};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Entry, Function, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
@@ -50,8 +50,10 @@ use crate::wire::crc64;
 pub struct Options {
     /// Expiry, databases, `REPLACE`, what may be lost, the run's instant.
     pub policies: Policies,
-    /// Try `RESTORE`, and measure. Without it the table by product and version tells.
+    /// Try `RESTORE`. Without it the table by product and version tells.
     pub probe: bool,
+    /// Measure round trip and rate.
+    pub measure: bool,
     /// Ask about this share of the keys only whether they are there; `None`: about all.
     pub sample: Option<f64>,
     /// Function libraries are left out.
@@ -77,6 +79,7 @@ impl Default for Options {
         Self {
             policies: Policies::default(),
             probe: true,
+            measure: true,
             sample: None,
             skip_functions: false,
             allow_eviction: false,
@@ -124,6 +127,7 @@ struct Server {
 #[derive(Debug)]
 struct There {
     connector: Connector,
+    endpoint: Endpoint,
     facts: Facts,
     destination: Destination,
     other_roads: Vec<OtherRoad>,
@@ -199,6 +203,16 @@ pub struct Report {
     pub not_in_file: Vec<String>,
     /// What must be made by hand.
     pub by_hand: Vec<String>,
+}
+
+impl Report {
+    /// Whether a load that finds no key of the dump there would end without a finding.
+    #[must_use]
+    pub fn all_can_go(&self) -> bool {
+        self.servers.iter().all(ForServer::is_whole)
+            && self.functions.damaged == 0
+            && self.functions.there.is_empty()
+    }
 }
 
 /// What holds of the one destination that was asked.
@@ -294,6 +308,7 @@ impl Plan {
         Ok(Self::over(
             vec![server],
             Some(There {
+                endpoint: connector.address.endpoint.clone(),
                 connector,
                 facts,
                 destination,
@@ -507,10 +522,17 @@ impl There {
                 .with_hint("raise maxmemory there, choose fewer keys, or say --allow-eviction")
             });
         }
-        let measured = match options.probe && in_the_way.is_none() {
+        let measured = match options.measure && in_the_way.is_none() {
             true => {
                 let each = share.bytes.checked_div(share.commands).unwrap_or(100);
-                Some(rate::measure(self.connector.connect()?, each)?)
+                let mut connector = self.connector;
+                let trace = connector.trace.take();
+                let measured = rate::measure(connector.connect()?, share.commands, each)?;
+                if let Some(trace) = trace {
+                    // Once for all of them.
+                    trace(&["ECHO", &format!("({} bytes)", measured.bytes_each)].map(Arg::from));
+                }
+                Some(measured)
             }
             false => None,
         };
@@ -521,7 +543,7 @@ impl There {
         let estimate = measured
             .as_ref()
             .and_then(|measured| rate::estimate(measured, share.commands, share.bytes, bounds));
-        let provider = match &self.connector.address.endpoint {
+        let provider = match &self.endpoint {
             Endpoint::Tcp { host, .. } | Endpoint::Tls { host, .. } => provider::of_host(host),
             _ => None,
         };

@@ -14,8 +14,9 @@ const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(3);
 /// The largest probe.
 const MOST_BYTES: u64 = 16 * 1024;
-/// No more than so many bytes are sent.
+/// No more than so many bytes are sent, and commands: a tenth of those of the load, within these bounds.
 const MOST_IN_ALL: u64 = 64 << 20;
+const COMMANDS: (u64, u64) = (1000, 50_000);
 /// How much longer a server works on a `RESTORE` than on an `ECHO` of as many bytes, at the most, as a rule.
 const SLOWER: u64 = 3;
 
@@ -28,6 +29,8 @@ pub struct Measured {
     pub commands_per_second: Option<u64>,
     /// Bytes of each.
     pub bytes_each: u64,
+    /// How many were sent.
+    pub sent: u64,
 }
 
 /// An estimate of the time.
@@ -52,7 +55,11 @@ pub(super) struct Bounds {
 ///
 /// # Errors
 /// The connection fails.
-pub(super) fn measure(mut connection: Connection, bytes_each: u64) -> Result<Measured> {
+pub(super) fn measure(
+    mut connection: Connection,
+    commands: u64,
+    bytes_each: u64,
+) -> Result<Measured> {
     let mut shortest = Duration::MAX;
     for _ in 0..TRIPS {
         let asked = Instant::now();
@@ -64,6 +71,7 @@ pub(super) fn measure(mut connection: Connection, bytes_each: u64) -> Result<Mea
         round_trip_us: u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX),
         commands_per_second: None,
         bytes_each,
+        sent: 0,
     };
     let probe = vec![b'.'; usize::try_from(bytes_each).unwrap_or(16)];
     let command = [Arg::from("ECHO"), Arg::Bytes(&probe)];
@@ -80,7 +88,11 @@ pub(super) fn measure(mut connection: Connection, bytes_each: u64) -> Result<Mea
     };
     let most = shortest.saturating_mul(20).clamp(SHORTEST, LONGEST);
     let begun = Instant::now();
-    while begun.elapsed() < most && sent.saturating_mul(bytes_each) < MOST_IN_ALL {
+    let most_commands = (commands / 10).clamp(COMMANDS.0, COMMANDS.1);
+    while begun.elapsed() < most
+        && sent < most_commands
+        && sent.saturating_mul(bytes_each) < MOST_IN_ALL
+    {
         for _ in 0..64 {
             pipeline.push((), &command, &mut sink)?;
         }
@@ -90,6 +102,7 @@ pub(super) fn measure(mut connection: Connection, bytes_each: u64) -> Result<Mea
     let micros = u64::try_from(begun.elapsed().as_micros())
         .unwrap_or(u64::MAX)
         .max(1);
+    measured.sent = sent;
     if refused == 0 {
         measured.commands_per_second = Some(sent.saturating_mul(1_000_000) / micros);
     }
@@ -146,6 +159,7 @@ mod tests {
             round_trip_us: 100,
             commands_per_second: Some(100_000),
             bytes_each: 100,
+            sent: 1000,
         };
         let small = estimate(&measured, 1_000_000, 50_000_000, Bounds::default()).unwrap();
         assert_eq!((small.at_least_seconds, small.at_most_seconds), (10, 30));
