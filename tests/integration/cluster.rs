@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdbridge::outcome::{Outcome, Road};
+use rdbridge::pace::Rates;
 use rdbridge::resp::Connector;
 use rdbridge::select::{Selection, slot_of};
 use rdbridge::snapshot::Snapshot;
-use rdbridge::verbs::load::{KeyEvent, Load, Options, PauseEvent, Report, Watcher, survey};
+use rdbridge::verbs::load::{
+    FunctionPolicy, KeyEvent, Load, Options, PauseEvent, Report, Watcher, survey,
+};
 use redis::Value;
 
 use super::support::cluster::{Cluster, ask, get_all, text, wait_until};
@@ -143,7 +146,7 @@ pub(super) fn patient() -> Options {
 fn every_key_goes_to_its_shard() {
     for name in ["redis-8.10", "valkey-9.1"] {
         let cluster = Cluster::start(name, 3, 0);
-        let keys = keys(20_000);
+        let keys = keys(6_000);
         let dir = Dir::new();
         let file = dir.file("dump.rdb", dump(&keys, |_| 10));
         let ran = run([
@@ -213,6 +216,7 @@ fn every_key_goes_to_its_shard() {
         load(&["--map-db", "3:0", "--on-conflict", "skip"]).ends_with(0);
         let there = get_all(&cluster.ports(), &three);
         assert!(!there.contains(&Value::Nil), "{there:?}");
+        keys_are_read_back_while_slots_move(&cluster, name);
         names_that_cannot_be_reached(&cluster);
     }
 }
@@ -358,4 +362,89 @@ fn keys_follow_their_slots_while_these_move() {
     }
     cluster.wait_until_ok();
     holds(&cluster.ports(), &keys, |_| 10);
+    // None stands where it was before, too.
+    let sizes = cluster.ports().into_iter().map(|port| text(port, "DBSIZE"));
+    let stored: u64 = sizes.map(|n| n.parse::<u64>().expect("a number")).sum();
+    assert_eq!(stored, keys.len() as u64);
+}
+
+/// Slots of the first master go to the others, by the servers' own means, while keys are written and read back.
+fn keys_are_read_back_while_slots_move(cluster: &Cluster, name: &str) {
+    let ids: Vec<String> = (0..3).map(|node| cluster.id(node)).collect();
+    let ports = cluster.ports();
+    let keys: Vec<Vec<u8>> = keys(5_000)
+        .into_iter()
+        .map(|key| [b"moved:", key.as_slice()].concat())
+        .collect();
+    let data = dump(&keys, |_| 100);
+    let options = Options {
+        verify: true,
+        functions: FunctionPolicy::Skip,
+        rates: Rates {
+            keys: Some(4_000),
+            ..Rates::default()
+        },
+        ..patient()
+    };
+    let done = AtomicBool::new(false);
+    let moved = AtomicU64::new(0);
+    let (report, told) = std::thread::scope(|scope| {
+        let begun = || {
+            scope.spawn(|| {
+                for first in (0..3_000).step_by(250) {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let last = first + 249;
+                    let to = 1 + usize::from(first) / 250 % 2;
+                    let told = match name {
+                        "valkey-9.1" => text(
+                            ports[0],
+                            &format!(
+                                "CLUSTER MIGRATESLOTS SLOTSRANGE {first} {last} NODE {}",
+                                ids[to]
+                            ),
+                        ),
+                        _ => text(
+                            ports[to],
+                            &format!("CLUSTER MIGRATION IMPORT {first} {last}"),
+                        ),
+                    };
+                    assert!(!told.starts_with('-'), "{told}");
+                    let one = keys
+                        .iter()
+                        .find(|key| (first..=last).contains(&slot_of(key)));
+                    let get = [b"GET".to_vec(), one.expect("a key").clone()];
+                    wait_until("the slots have moved", || {
+                        let reply = Client::connect(ports[to]).ask(&[get.to_vec()]).remove(0);
+                        !matches!(reply, Value::SimpleString(words) if words.starts_with('-'))
+                    });
+                    moved.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        };
+        let found = load(
+            connector(&cluster.url()),
+            &data,
+            options,
+            begun,
+            &mut |_| {},
+        );
+        done.store(true, Ordering::Relaxed);
+        found
+    });
+    say_aloud(&format!(
+        "{name}: {} times 250 slots, {:?} MOVED and ASK, {} pauses",
+        moved.into_inner(),
+        report.redirected,
+        report.pauses
+    ));
+    assert!(report.is_clean(), "{name}: {report:?} {told:?}");
+    // Those that are read back meet it, or those that are written.
+    let met = report.redirected.0 + report.pauses;
+    assert!(met > 0, "{name}: {report:?} {told:?}");
+    let verified = report.verified.expect("wanted");
+    assert_eq!(verified.same, keys.len() as u64, "{name}: {report:?}");
+    cluster.wait_until_ok();
+    holds(&ports, &keys, |_| 100);
 }

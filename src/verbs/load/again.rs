@@ -247,8 +247,8 @@ const PASSING: [(&str, Why); 11] = [
     ("OOM ", Why::Memory),
     ("MISCONF ", Why::Disk),
     // To whoever asks, not writes: the map is asked for anew, or the slot has moved when it is tried again.
-    ("says MOVED ", Why::Busy),
-    ("says ASK ", Why::Busy),
+    ("\"MOVED ", Why::Busy),
+    ("\"ASK ", Why::Busy),
 ];
 
 /// Why a refusal in a server's words may go away, if it may.

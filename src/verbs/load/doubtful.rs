@@ -2,7 +2,6 @@
 
 use super::OnConflict;
 use super::pacing;
-use super::stop::Why;
 use super::worker::{Replies, Shared, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::{Bench, Comparer, Expiry, Verdict, Wanted};
@@ -14,7 +13,7 @@ use crate::snapshot::Entry;
 /// Asks about each entry and gives back those that are to be sent. The others have their outcomes.
 ///
 /// # Errors
-/// The connection fails: all of them stay doubtful.
+/// The connection fails, or a slot moved meanwhile: all of them stay doubtful, and are asked for where they went.
 pub(super) fn settle<'data>(
     shared: &Shared<'_, 'data>,
     entries: Vec<Entry<'data>>,
@@ -63,7 +62,6 @@ pub(super) fn settle<'data>(
         Ok(())
     })?;
     drop(comparer);
-    let mut elsewhere = None;
     for (entry, road, verdict) in verdicts {
         let ticket = Ticket::of(&entry);
         match verdict {
@@ -84,12 +82,6 @@ pub(super) fn settle<'data>(
                     replies.decided(&ticket, Outcome::Conflict, "the destination has this key");
                 }
             },
-            // Its slot moved meanwhile: it stays doubtful, and is asked for again when it is known where it went.
-            Verdict::NotComparable(reason)
-                if shared.shards.is_cluster() && is_elsewhere(&reason) =>
-            {
-                elsewhere.get_or_insert(reason);
-            }
             Verdict::NotComparable(reason) => replies.decided(
                 &ticket,
                 Outcome::Uncertain,
@@ -97,20 +89,6 @@ pub(super) fn settle<'data>(
             ),
         }
     }
-    if let Some(reason) = elsewhere {
-        let error = Error::new(
-            ErrorKind::Destination,
-            format!("a key cannot be looked up: {reason}"),
-        );
-        shared.stop.pause(error, Why::Busy);
-    }
     to_send.sort_by_key(|entry| entry.ordinal);
     Ok(to_send)
-}
-
-/// Whether a node refused to tell of a key since it is not, or not yet, its own.
-fn is_elsewhere(reason: &str) -> bool {
-    ["MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN "]
-        .iter()
-        .any(|code| reason.contains(code))
 }
