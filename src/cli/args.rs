@@ -221,6 +221,8 @@ pub(crate) struct PlanArgs {
     pub(crate) to: Option<String>,
     #[command(flatten)]
     pub(crate) how: ConnectArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
     /// Without a destination: for this server: redis-6.2, valkey-8.1; several times [default: all that matter]
     #[arg(long, value_name = "SERVER", conflicts_with = "to")]
     pub(crate) target: Vec<Assumed>,

@@ -55,6 +55,15 @@ pub(crate) fn show(shown: &Shown<'_>, out: &mut impl Write) -> io::Result<()> {
             matrix(servers, out)?;
         }
     }
+    if report.duplicates > 0 {
+        lines.add(
+            "twice",
+            format!(
+                "{} stand again in one database of an input: only one of the values can be left (`rdbridge check --duplicates`)",
+                plural(report.duplicates, "key")
+            ),
+        );
+    }
     functions(report, &mut lines);
     if let Some(at) = &report.there {
         existing(shown, at, &mut lines);
@@ -96,7 +105,10 @@ fn destination(shown: &Shown<'_>, at: &AtDestination, lines: &mut Lines) {
     let there = &at.destination;
     let address = shown.address.as_deref().unwrap_or_default();
     let mut what = vec![there.name.clone()];
-    what.extend(there.mode.map(str::to_owned));
+    what.extend(there.mode.map(|mode| match there.shards {
+        2.. => format!("{mode} of {} shards", Grouped(there.shards)),
+        _ => mode.to_owned(),
+    }));
     what.extend(there.role.map(str::to_owned));
     what.extend(there.replicas.map(|n| plural(n, "replica")));
     what.extend(there.databases.map(|n| plural(n, "database")));
@@ -208,6 +220,15 @@ fn roads(server: &ForServer, by_table: bool, lines: &mut Lines) {
                 Some(form) => format!("{keys} of type {} as {form}: {reason}", group.type_name),
                 None => format!("{keys} of type {} refused: {reason}", group.type_name),
             },
+        );
+    }
+    if server.doubtful > 0 {
+        lines.add(
+            "",
+            format!(
+                "of these {} of modules: whether their modules are there is not known",
+                plural(server.doubtful, "value")
+            ),
         );
     }
     for (outcome, count) in server.outcomes.iter() {

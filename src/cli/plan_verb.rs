@@ -12,13 +12,13 @@ use rdbridge::resp::{Arg, Connector, Trace};
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
-use rdbridge::target::Assumed;
+use rdbridge::target::{Assumed, NodeMap};
 use rdbridge::verbs::load::{self, OnConflict};
 use rdbridge::verbs::plan::{Fit, ForServer, Options, Plan, Report};
 use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
-use super::args::{Functions, PlanArgs};
+use super::args::{Cluster, Functions, PlanArgs};
 use super::exit::Exit;
 use super::load::{found, refuse_overlaps, survey};
 use super::output::{Out, input_name};
@@ -146,6 +146,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
 /// A connector that tells of every command.
 fn connector(to: &str, args: &PlanArgs, run: &Run, sent: &Arc<AtomicU64>) -> Result<Connector> {
     let mut connector = run.connector_to(to, &args.how)?;
+    connector.sentinel.clone_from(&args.cluster.sentinel);
     if let Some(db @ 1..) = connector.address.db {
         return Err(Error::new(
             ErrorKind::Usage,
@@ -214,6 +215,12 @@ fn options(args: &PlanArgs, run: &Run, selection: &Selection, surveys: &[Survey]
         untrusted: policy.untrusted,
         skip_damaged: policy.skip_damaged,
         rates: policy.gentle.rates(),
+        cluster: match args.cluster.cluster {
+            Cluster::Auto => None,
+            Cluster::Yes => Some(true),
+            Cluster::No => Some(false),
+        },
+        node_map: NodeMap::new(args.cluster.node_map.iter().cloned()),
         assume: policy.assume,
         spool_dir: plan::spool_dir(&args.input.how),
     }
@@ -261,7 +268,7 @@ fn judge(report: &Report, args: &PlanArgs, on_conflict: OnConflict) -> Exit {
             true => report.servers.iter().any(whole),
             false => report.servers.iter().all(whole),
         };
-        return match all_can_go && report.functions.damaged == 0 {
+        return match all_can_go && report.functions.damaged == 0 && report.duplicates == 0 {
             true => Exit::Done,
             false => Exit::Findings,
         };
@@ -283,7 +290,7 @@ fn judge(report: &Report, args: &PlanArgs, on_conflict: OnConflict) -> Exit {
         matches!(on_conflict, OnConflict::Fail | OnConflict::Abort) && at.existing.there > 0;
     let no_room = at.memory.fit == Fit::TooLarge && !args.policy.allow_eviction;
     let whole = report.servers.iter().all(ForServer::is_whole);
-    match whole && !libraries_fail && !conflicts && !no_room {
+    match whole && report.duplicates == 0 && !libraries_fail && !conflicts && !no_room {
         true => Exit::Done,
         false => Exit::Findings,
     }

@@ -148,6 +148,17 @@ impl<'f> Acceptance<'f> {
         terms
     }
 
+    /// Whether nobody knows if the destination has the module for such values: its modules are hidden, or this is the value of
+    /// a module that we have no name for, and some are loaded. They are sent where a refusal costs nothing.
+    #[must_use]
+    pub fn is_doubtful(&self, module: ModuleId) -> bool {
+        self.footer_for_module(module).is_ok()
+            && match &self.facts.modules {
+                Some(_) => module_of(&module.name()).is_none(),
+                None => true,
+            }
+    }
+
     /// The footer that key metadata needs, where the destination takes it.
     #[must_use]
     pub fn key_meta(&self) -> Option<u16> {

@@ -1,6 +1,6 @@
 //! What `plan` says before, `load` does then; and `plan` stores nothing.
 
-use rdbridge::outcome::Outcome;
+use rdbridge::outcome::{Outcome, Road};
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::verbs::load::{Load, survey};
@@ -8,6 +8,7 @@ use rdbridge::verbs::plan::{Options, Plan, Report};
 use serde_json::Value;
 
 use super::oracle::empty;
+use super::support::cluster::Cluster;
 use super::support::command::{Dir, Ran, run};
 use super::support::dump::{Crc, Dump};
 use super::support::loading::{connector, load, options};
@@ -102,7 +103,14 @@ fn foretold(name: &'static str) {
             at.existing
         );
         assert!(at.in_the_way.is_none(), "{:?}", at.in_the_way);
-        let outcomes = planned.servers[0].outcomes;
+        let mut outcomes = planned.servers[0].outcomes;
+        let failed = loaded.report.tally.get(Outcome::Failed);
+        if (1..=planned.servers[0].doubtful).contains(&failed) {
+            // Values of modules that nobody knows: only the answer to them tells.
+            for _ in 0..failed {
+                outcomes.reclassify(Outcome::Restored(Road::Raw), Outcome::Failed);
+            }
+        }
         for outcome in Outcome::ALL {
             let (said, done) = (outcomes.get(outcome), loaded.report.tally.get(outcome));
             if said != done {
@@ -415,4 +423,59 @@ fn what_keeps_a_load_from_beginning_is_in_the_plan() {
     ran.ends_with(4);
     assert_eq!(json["destination"]["role"], "replica");
     assert_eq!(number(&json, "/servers/0/raw/keys"), 965);
+}
+
+/// Every node is asked for its own keys, and what goes there is what a load sends.
+#[test]
+fn a_cluster_is_asked_node_by_node() {
+    let cluster = Cluster::start("redis-7.0", 3, 0);
+    let url = cluster.nodes[1].url();
+    let file = testdata_dir().join("redis-8.2/hash-field-ttl.rdb");
+    let file = file.to_str().expect("a path in UTF-8");
+    let (planned, json) = plan_json(file, &url, &[]);
+    planned.ends_with(1);
+    assert_eq!(number(&json, "/destination/shards"), 3);
+    let sizes = || -> Vec<Option<String>> {
+        let node = |node: &Server| node.info("rdb_changes_since_last_save");
+        cluster.nodes.iter().map(node).collect()
+    };
+    assert!(sizes().iter().all(|n| n.as_deref() == Some("0")));
+    let loaded = run(["load", file, "--to", &url, "--json", "--quiet"]);
+    loaded.ends_with(1);
+    let outcomes = &loaded.json()["outcomes"];
+    for (ours, theirs) in [
+        ("/servers/0/raw/keys", "/restored_raw"),
+        ("/servers/0/reencoded/keys", "/restored_reencoded"),
+        ("/servers/0/refused/keys", "/refused"),
+    ] {
+        assert_eq!(number(&json, ours), number(outcomes, theirs));
+    }
+    let before = sizes();
+    let (_, json) = plan_json(file, &url, &[]);
+    assert_eq!(before, sizes());
+    let there = number(outcomes, "/restored_raw") + number(outcomes, "/restored_reencoded");
+    assert_eq!(number(&json, "/existing/there"), there);
+    assert_eq!(json["existing"]["exact"], true, "{json:#}");
+    // Several databases do not fit.
+    let dbs = testdata_dir().join("redis-7.0/dbs-and-expiries.rdb");
+    let dbs = dbs.to_str().expect("a path in UTF-8");
+    let (planned, json) = plan_json(dbs, &url, &[]);
+    planned.ends_with(4);
+    assert!(json["in_the_way"].is_string(), "{json:#}");
+    run(["load", dbs, "--to", &url, "--quiet"]).ends_with(4);
+}
+
+#[test]
+fn a_key_that_stands_twice_is_a_finding_before_and_after() {
+    let server = Server::start("redis-6.2");
+    let dump = Dump::redis(9).string_key("twice", "a");
+    let dump = dump.string_key("once", "b").string_key("twice", "c");
+    let dir = Dir::new();
+    let file = dir.file("twice.rdb", dump.finish(Crc::Right));
+    let (planned, json) = plan_json(&file, &server.url(), &[]);
+    planned.ends_with(1);
+    assert_eq!(number(&json, "/duplicates"), 1);
+    let loaded = run(["load", &file, "--to", &server.url(), "--json", "--quiet"]);
+    loaded.ends_with(1);
+    assert_eq!(number(&loaded.json()["outcomes"], "/duplicate"), 1);
 }

@@ -189,7 +189,7 @@ impl Shards {
                 node_map: options.node_map.clone(),
             },
             connections,
-            facts: together(&each),
+            facts: Facts::together(&each),
             each,
         })
     }
@@ -396,51 +396,6 @@ fn demand_state(connection: &mut Connection, node: &Node) -> Result<(), Ended> {
         .with_hint("`redis-cli --cluster check` says what it lacks"),
         why: Some(Why::Busy),
     })
-}
-
-/// What several masters are together: the least that each can, the sum of what they hold.
-fn together(each: &[Facts]) -> Facts {
-    let Some((first, rest)) = each.split_first() else {
-        return Facts::default();
-    };
-    let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
-    let mut facts = first.clone();
-    for other in rest {
-        facts.version = facts.version.zip(other.version).map(|(a, b)| a.min(b));
-        facts.loading = facts.loading.max(other.loading);
-        facts.refused_db = facts.refused_db.or(other.refused_db);
-        facts.max_bulk = match (facts.max_bulk, other.max_bulk) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        facts.modules = facts
-            .modules
-            .zip(other.modules.clone())
-            .map(|(a, b)| a.into_iter().filter(|name| b.contains(name)).collect());
-        facts.maxmemory = sum(facts.maxmemory, other.maxmemory);
-        facts.used_memory = sum(facts.used_memory, other.used_memory);
-        facts.evicted_keys = sum(facts.evicted_keys, other.evicted_keys);
-        facts.connected_replicas = sum(facts.connected_replicas, other.connected_replicas);
-        facts.changes_since_save = sum(facts.changes_since_save, other.changes_since_save);
-        facts.aof_enabled = facts
-            .aof_enabled
-            .zip(other.aof_enabled)
-            .map(|(a, b)| a && b);
-        if other.maxmemory_policy.as_deref() != Some("noeviction") {
-            facts.maxmemory_policy.clone_from(&other.maxmemory_policy);
-        }
-        facts.keys = facts.keys.zip(other.keys.as_ref()).map(|(mut keys, more)| {
-            for (db, count) in more {
-                let sum = keys.entry(*db).or_default();
-                *sum = sum.saturating_add(*count);
-            }
-            keys
-        });
-        facts.marks &= other.marks;
-        facts.closed.extend(other.closed.iter().cloned());
-    }
-    facts.run_id = None;
-    facts
 }
 
 /// An entry that a node sent on: it is not finished, and goes once more in the same pass.

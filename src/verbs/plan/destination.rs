@@ -24,6 +24,8 @@ pub struct Destination {
     pub assumed: bool,
     /// `standalone`, `cluster` or `sentinel`.
     pub mode: Option<&'static str>,
+    /// Masters that share the slots; 1 where it is no cluster.
+    pub shards: u64,
     /// `master` or `replica`.
     pub role: Option<&'static str>,
     /// What happens at the memory limit.

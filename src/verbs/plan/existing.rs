@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use crate::error::{Escaped, Result};
 use crate::resp::{Answer, Arg, Connection, Pipeline, Reply, WindowOptions};
+use crate::select::slot_of;
+use crate::target::Topology;
 use crate::verbs::sample::{Sample, most_that_differ};
 
 /// Errors in a row after which it is no longer asked.
@@ -31,8 +33,9 @@ pub struct Existing {
 /// Asks, on a connection of its own.
 #[derive(Debug)]
 pub(super) struct Asker {
-    /// `None`: nothing is asked, since nothing can be there or nothing may be known.
-    pipeline: Option<Pipeline<()>>,
+    /// One for each node; none: nothing is asked.
+    pipelines: Vec<Pipeline<()>>,
+    topology: Option<Topology>,
     sample: Option<Sample>,
     replies: Replies,
     keys: u64,
@@ -75,15 +78,18 @@ impl Asker {
     /// # Errors
     /// The connection fails.
     pub(super) fn new(
-        connection: Option<Connection>,
+        connections: Vec<Connection>,
+        topology: Option<Topology>,
         sample: Option<f64>,
         empty: bool,
     ) -> Result<Self> {
-        let pipeline = connection
+        let pipelines = connections
+            .into_iter()
             .map(|connection| Pipeline::new(connection, WindowOptions::default()))
-            .transpose()?;
+            .collect::<Result<_>>()?;
         Ok(Self {
-            pipeline,
+            pipelines,
+            topology,
             sample: sample.map(Sample::new),
             replies: Replies::default(),
             keys: 0,
@@ -98,7 +104,10 @@ impl Asker {
     /// The connection fails.
     pub(super) fn ask(&mut self, input: u32, ordinal: u64, db: u64, key: &[u8]) -> Result<()> {
         self.keys = self.keys.saturating_add(1);
-        let Some(pipeline) = &mut self.pipeline else {
+        let node = self.topology.as_ref().map_or(0, |topology| {
+            topology.owner(slot_of(key)).map_or(0, usize::from)
+        });
+        let Some(pipeline) = self.pipelines.get_mut(node) else {
             return Ok(());
         };
         let drawn = self
@@ -124,7 +133,7 @@ impl Asker {
     /// # Errors
     /// The connection fails.
     pub(super) fn finish(mut self) -> Result<Existing> {
-        if let Some(pipeline) = &mut self.pipeline {
+        for pipeline in &mut self.pipelines {
             let replies = &mut self.replies;
             pipeline.drain(&mut |(), answer: Answer<'_>| {
                 replies.take(answer);

@@ -12,6 +12,7 @@ mod beside;
 mod destination;
 mod existing;
 mod memory;
+mod nodes;
 mod provider;
 mod rate;
 mod roads;
@@ -29,18 +30,19 @@ pub use rate::{Estimate, Measured};
 pub use roads::{Group, Share};
 
 use self::existing::Asker;
+use self::nodes::{Nodes, Tried};
 use self::roads::Roads;
 use super::{Ticker, Watch};
+use crate::duplicates::KeySet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Rates;
 use crate::replay::{self, Decision, Ladder, Policies, Step, Terms};
-use crate::resp::{Arg, Connection, Connector, Endpoint, pack};
+use crate::resp::{Arg, Connector, Endpoint, pack};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Entry, Function, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
-use crate::target::accept::with_older_forms;
-use crate::target::{Acceptance, Assumed, Facts, Mode, Probed, Product, Version, probe};
+use crate::target::{Acceptance, Assumed, Facts, NodeMap, Probed, Product, Version};
 use crate::value::Decoder;
 use crate::value::commands::LossCounts;
 use crate::wire::crc64;
@@ -68,6 +70,10 @@ pub struct Options {
     pub skip_damaged: bool,
     /// The rates that the load is bound to.
     pub rates: Rates,
+    /// Whether the destination is taken for a cluster; `None`: if it says so.
+    pub cluster: Option<bool>,
+    /// Where the nodes of a cluster are reached, if not where they say.
+    pub node_map: NodeMap,
     /// Product and version by the user's word.
     pub assume: Option<Assumed>,
     /// Where large values are spooled.
@@ -87,6 +93,8 @@ impl Default for Options {
             untrusted: false,
             skip_damaged: false,
             rates: Rates::default(),
+            cluster: None,
+            node_map: NodeMap::default(),
             assume: None,
             spool_dir: PathBuf::from("/tmp"),
         }
@@ -102,6 +110,7 @@ pub struct Plan {
     there: Option<There>,
     decoder: Decoder,
     entries: u64,
+    duplicates: u64,
     by_type: u64,
     functions: Functions,
     seen_functions: HashSet<u64>,
@@ -112,6 +121,7 @@ pub struct Plan {
 struct Server {
     name: String,
     knows_functions: bool,
+    doubtful: u64,
     terms: Terms,
     ladder: Ladder,
     walk: Option<&'static str>,
@@ -175,15 +185,17 @@ pub struct ForServer {
     pub bytes: u64,
     /// Function libraries that do not go.
     pub functions_refused: u64,
+    /// Values of modules among those that go raw of which nobody knows whether their module is there.
+    pub doubtful: u64,
     /// Why values are walked before the first write, if they are.
     pub walk: Option<&'static str>,
 }
 
 impl ForServer {
-    /// Whether everything that is wanted there can go.
+    /// Whether everything that is wanted there can go, for all that is known.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.refused.keys == 0 && self.functions_refused == 0
+        self.refused.keys == 0 && self.functions_refused == 0 && self.doubtful == 0
     }
 }
 
@@ -192,6 +204,8 @@ impl ForServer {
 pub struct Report {
     /// Entries of all inputs.
     pub entries: u64,
+    /// Entries whose key stands earlier in the same database of the same input: only one of the values can be left.
+    pub duplicates: u64,
     /// The destination, or each server that was named.
     pub servers: Vec<ForServer>,
     /// Function libraries.
@@ -211,6 +225,7 @@ impl Report {
     pub fn all_can_go(&self) -> bool {
         self.servers.iter().all(ForServer::is_whole)
             && self.functions.damaged == 0
+            && self.duplicates == 0
             && self.functions.there.is_empty()
     }
 }
@@ -262,28 +277,16 @@ impl Plan {
             .map(|db| options.policies.db_map.get(*db))
             .collect();
         let dbs: Vec<u64> = dbs.into_iter().collect();
-        let mut connection = connector.connect().map_err(|error| match error.hint() {
-            None if error.kind() == ErrorKind::Destination => error.with_hint(
-                "nothing was sent: is the address right, does a server listen there, and is the way to it open",
-            ),
-            _ => error,
-        })?;
-        let mut facts = Facts::gather(&mut connection, &dbs)?;
-        if let Some(assumed) = options.assume {
-            facts.assume(assumed);
-        }
-        let mut in_the_way = facts.refusal().or_else(|| clustered(&facts));
+        let mut nodes = Nodes::find(&connector, &dbs, &options)?;
         let (types, modules) = held(surveys);
-        let mut probed = Probed::default();
-        if options.probe && in_the_way.is_none() {
-            match try_types(&mut connection, &facts, surveys, &dbs, &types, &options) {
-                Ok(found) => probed = found,
-                Err(error) if connection.end().is_some() => return Err(error),
-                Err(error) => in_the_way = Some(error),
-            }
-            in_the_way = in_the_way.or_else(|| probed.refusal());
-        }
-        let terms = Acceptance::new(&facts, &probed).terms_of_dump(&types, &modules);
+        let Tried {
+            probed,
+            terms,
+            fragile,
+            doubtful,
+        } = nodes.try_all(surveys, &dbs, &types, &modules, &options)?;
+        let shards = nodes.count();
+        let (mut connections, topology, mut in_the_way, facts) = nodes.into_parts();
         if options.policies.replace && !terms.knows_replace {
             in_the_way.get_or_insert_with(|| {
                 Error::new(
@@ -295,16 +298,25 @@ impl Plan {
                 )
             });
         }
-        let mut destination = Destination::ask(&mut connection, &facts)?;
+        let first = connections.first_mut().ok_or_else(no_node)?;
+        let mut destination = Destination::ask(first, &facts)?;
+        destination.shards = shards as u64;
         destination.probed(&probed);
-        let other_roads = destination.other_roads(&mut connection)?;
+        let other_roads = destination.other_roads(first)?;
         let empty = facts.total_keys() == Some(0);
-        let asking = match in_the_way.is_some() || empty {
-            true => None,
-            false => Some(connection),
-        };
-        let asker = Asker::new(asking, options.sample, empty)?;
-        let server = Server::new(facts.name(), &facts, &probed, terms, surveys, &options);
+        if empty || in_the_way.is_some() {
+            connections.clear();
+        }
+        let asker = Asker::new(connections, topology, options.sample, empty)?;
+        let mut server = Server::new(
+            facts.name(),
+            before_7(&facts),
+            fragile,
+            terms,
+            surveys,
+            &options,
+        );
+        server.doubtful = doubtful;
         Ok(Self::over(
             vec![server],
             Some(There {
@@ -337,7 +349,8 @@ impl Plan {
             let probed = Probed::default();
             let terms = Acceptance::new(&facts, &probed).terms_of_dump(&types, &modules);
             let name = assumed.to_string();
-            let server = Server::new(name, &facts, &probed, terms, surveys, &options);
+            let fragile = !Acceptance::new(&facts, &probed).survives_bad_payloads();
+            let server = Server::new(name, before_7(&facts), fragile, terms, surveys, &options);
             Server {
                 // Of many servers each may want it or not: that is what naming one is for.
                 walk: server.walk.filter(|_| !many),
@@ -354,6 +367,7 @@ impl Plan {
             servers,
             there,
             entries: 0,
+            duplicates: 0,
             by_type: 0,
             functions: Functions::default(),
             seen_functions: HashSet::new(),
@@ -381,6 +395,7 @@ impl Plan {
         self.look_at_functions(snapshot, survey);
         let (mut ticker, mut scratch, mut key) = (Ticker::default(), Vec::new(), Vec::new());
         let mut records = snapshot.unverified_records();
+        let mut keys = KeySet::new(&self.options.spool_dir);
         while let Some(record) = records.next_record()? {
             let Record::Entry(entry) = record else {
                 continue;
@@ -392,18 +407,25 @@ impl Plan {
                 let bytes = memory::of_entry(&entry, &mut self.decoder);
                 self.by_type = self.by_type.saturating_add(bytes);
             }
+            let mut somewhere = false;
             for server in &mut self.servers {
                 if !selected {
                     server.roads.outcomes.add(Outcome::NotSelected);
                     continue;
                 }
                 let goes = server.decide(&entry, &self.options, &mut self.decoder, &mut key);
+                somewhere |= goes.is_some();
                 if let (Some(db), Some(there)) = (goes, &mut self.there) {
                     let name = entry.key.bytes(&mut key)?;
                     there.asker.ask(input, entry.ordinal, db, name)?;
                 }
             }
+            if somewhere {
+                keys.add(&entry)?;
+            }
         }
+        let repeated = keys.finish(snapshot, records.dialect(), &self.options.spool_dir)?;
+        self.duplicates = self.duplicates.saturating_add(repeated.len());
         Ok(())
     }
 
@@ -449,6 +471,7 @@ impl Plan {
             there,
             by_type,
             entries,
+            duplicates,
             mut functions,
             ..
         } = self;
@@ -475,6 +498,7 @@ impl Plan {
                     true => 0,
                     false => libraries,
                 },
+                doubtful: server.doubtful,
                 walk: server.walk,
                 server: server.name,
             });
@@ -488,6 +512,7 @@ impl Plan {
         };
         Ok(Report {
             entries,
+            duplicates,
             servers: told,
             functions,
             there,
@@ -539,6 +564,7 @@ impl There {
         let bounds = rate::Bounds {
             rates: options.rates,
             replicas: self.facts.connected_replicas,
+            shards: self.destination.shards,
         };
         let estimate = measured
             .as_ref()
@@ -564,21 +590,19 @@ impl There {
 impl Server {
     fn new(
         name: String,
-        facts: &Facts,
-        probed: &Probed,
+        before_functions: bool,
+        fragile: bool,
         terms: Terms,
         surveys: &[Survey],
         options: &Options,
     ) -> Self {
-        let before_functions = facts.product == Some(Product::Redis)
-            && facts.version.is_some_and(|v| v < Version::new(7, 0, 0));
         let walk = if options.trust_input {
             None
         } else if options.untrusted {
             Some("the input is not trusted")
         } else if surveys.iter().any(|survey| !survey.is_verified()) {
             Some("the dump has no checksum, so nothing else shows that its values are whole")
-        } else if !Acceptance::new(facts, probed).survives_bad_payloads() {
+        } else if fragile {
             Some("the destination can end on a bad payload")
         } else {
             None
@@ -586,6 +610,7 @@ impl Server {
         Self {
             name,
             knows_functions: !before_functions,
+            doubtful: 0,
             terms,
             ladder: Ladder::new(Some(options.spool_dir.as_path())),
             walk,
@@ -661,14 +686,24 @@ fn damaged(first: Error, server: &Server) -> Error {
     ))
 }
 
-/// A cluster has other connections than one.
-fn clustered(facts: &Facts) -> Option<Error> {
-    (facts.mode == Some(Mode::Cluster)).then(|| {
-        Error::new(
-            ErrorKind::Destination,
-            "the destination is in cluster mode, which plan cannot look into",
-        )
-    })
+#[cold]
+fn no_node() -> Error {
+    Error::new(ErrorKind::Destination, "the destination has no shard")
+}
+
+/// Selected values of modules of which nobody knows whether they are taken.
+fn doubtful(acceptance: &Acceptance<'_>, surveys: &[Survey]) -> u64 {
+    surveys
+        .iter()
+        .flat_map(|survey| &survey.modules)
+        .filter(|(module, _)| acceptance.is_doubtful(**module))
+        .fold(0, |sum, (_, values)| sum.saturating_add(*values))
+}
+
+/// Functions came with Redis 7.0.
+fn before_7(facts: &Facts) -> bool {
+    facts.product == Some(Product::Redis)
+        && facts.version.is_some_and(|v| v < Version::new(7, 0, 0))
 }
 
 /// Types and modules of all inputs.
@@ -685,44 +720,4 @@ fn held(surveys: &[Survey]) -> (Vec<(ValueType, Dialect)>, Vec<ModuleId>) {
         .flat_map(|survey| survey.modules.keys().copied())
         .collect();
     (types, modules.into_iter().collect())
-}
-
-/// Tries what the destination takes, as a load does.
-fn try_types(
-    connection: &mut Connection,
-    facts: &Facts,
-    surveys: &[Survey],
-    dbs: &[u64],
-    types: &[(ValueType, Dialect)],
-    options: &Options,
-) -> Result<Probed> {
-    let home = connection.db();
-    // Databases that were counted may still be closed to this user.
-    if let Some(highest) = dbs.last() {
-        connection.select(*highest).map_err(|error| {
-            error.with_hint("put the keys into a database that is open, with --map-db")
-        })?;
-    }
-    let asked = with_older_forms(types);
-    let mut probed = Probed::default();
-    // A user may have the right to some names only: those keys arrive, the others fail.
-    let mut samples = surveys
-        .iter()
-        .flat_map(|survey| &survey.samples)
-        .map(|(db, key)| (options.policies.db_map.get(*db), key.as_slice()))
-        .peekable();
-    // A dump may hold nothing but libraries.
-    let none = samples
-        .peek()
-        .is_none()
-        .then_some((home, &b"rdbridge~probe"[..]));
-    for (db, key) in samples.chain(none) {
-        connection.select(db)?;
-        probed = probe(connection, facts, "RESTORE", key, &asked)?;
-        if probed.key_closed.is_none() {
-            break;
-        }
-    }
-    connection.select(home)?;
-    Ok(probed)
 }

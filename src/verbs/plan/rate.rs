@@ -49,6 +49,8 @@ pub struct Estimate {
 pub(super) struct Bounds {
     pub(super) rates: crate::pace::Rates,
     pub(super) replicas: Option<u64>,
+    /// They are written to beside each other.
+    pub(super) shards: u64,
 }
 
 /// Measures with commands of about `bytes_each` bytes. Nothing is stored.
@@ -116,7 +118,10 @@ pub(super) fn estimate(
     bytes: u64,
     bounds: Bounds,
 ) -> Option<Estimate> {
-    let per_second = measured.commands_per_second?.max(1);
+    let per_second = measured
+        .commands_per_second?
+        .saturating_mul(bounds.shards.max(1))
+        .max(1);
     // Large values go at the rate of bytes, small ones at that of commands.
     let bytes_per_second = per_second.saturating_mul(measured.bytes_each).max(1);
     let by_commands = commands.div_ceil(per_second);
@@ -171,7 +176,7 @@ mod tests {
                 keys: Some(1000),
                 ..Rates::default()
             },
-            replicas: None,
+            ..Bounds::default()
         };
         let slow = estimate(&measured, 1_000_000, 50_000_000, bounds).unwrap();
         assert_eq!((slow.at_least_seconds, slow.at_most_seconds), (1000, 1000));
