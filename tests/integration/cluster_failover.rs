@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdbridge::select::{Selection, slot_of};
 use rdbridge::snapshot::Snapshot;
-use rdbridge::verbs::load::{Load, survey};
+use rdbridge::verbs::load::{Load, Options, survey};
 
 use redis::Value;
 
@@ -35,8 +35,13 @@ fn a_master_that_dies_with_what_its_replica_lacks_loses_nothing() {
     let ports = cluster.ports();
     let replica = cluster.nodes[3].pid();
     let signal = |name: &str| signal(name, replica);
-    // The first master gets most of the bytes: 88 MB.
-    let length = |key: &[u8]| if slot_of(key) < 5461 { 40_000 } else { 10 };
+    // The first master gets most of the bytes: 130 MB.
+    let length = |key: &[u8]| if slot_of(key) < 5461 { 60_000 } else { 10 };
+    let options = Options {
+        // Else it would be waited for.
+        max_replica_lag: None,
+        ..patient()
+    };
     let keys = keys(6_000);
     let data = dump(&keys, length);
     let victim = Mutex::new(Some(cluster.nodes.remove(0)));
@@ -45,8 +50,8 @@ fn a_master_that_dies_with_what_its_replica_lacks_loses_nothing() {
     signal("-STOP");
     // The address is that of a node that lives on.
     let url = cluster.nodes[0].url();
-    let enough = keys.len() as u64 * 3 / 4;
-    let (report, told) = load(connector(&url), &data, patient(), || {}, &mut |entries| {
+    let enough = keys.len() as u64 / 2;
+    let (report, told) = load(connector(&url), &data, options, || {}, &mut |entries| {
         if entries < enough {
             return;
         }
