@@ -177,7 +177,9 @@ fn memory(at: &AtDestination, lines: &mut Lines) {
     };
     let policy = match memory.policy.as_deref() {
         None => "policy not known".to_owned(),
-        Some("noeviction") => "policy noeviction".to_owned(),
+        Some(policy) if policy == "noeviction" || memory.maxmemory == Some(0) => {
+            format!("policy {policy}")
+        }
         Some(policy) => format!("policy {policy}: evicts keys at the limit"),
     };
     lines.add(
@@ -374,7 +376,7 @@ fn time(report: &Report, at: &AtDestination, lines: &mut Lines) {
     }
     if let Some(estimate) = &at.estimate {
         text.push(match estimate.at_most_seconds {
-            0..=2 => "some seconds".to_owned(),
+            0..=3 => "some seconds".to_owned(),
             most => format!(
                 "about {} to {}",
                 duration(estimate.at_least_seconds),

@@ -345,6 +345,13 @@ fn what_a_user_may_not_ask_is_listed_as_not_known() {
         );
     }
     assert!(!format!("{shown:?}").contains("secret-word"));
+    // Roads that are closed to this user are said to be, roads that nobody can ask about are not.
+    let state = |json: &Value| json["other_roads"][0]["state"].clone();
+    assert_eq!(state(&json), "not-known", "{json:#}");
+    server.run("ACL SETUSER mover +command +acl -replicaof");
+    let (_, json) = plan_json(&sample(), &url, &["--password-file", &password]);
+    assert_eq!(state(&json), "unavailable", "{json:#}");
+    assert_eq!(json["destination"]["user"], "mover");
     // Without RESTORE no load begins.
     server.run("ACL SETUSER mover -restore");
     let (ran, json) = plan_json(&sample(), &url, &["--password-file", &password]);

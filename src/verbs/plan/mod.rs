@@ -348,7 +348,13 @@ impl Plan {
             });
             let probed = Probed::default();
             let terms = Acceptance::new(&facts, &probed).terms_of_dump(&types, &modules);
-            let name = assumed.to_string();
+            let name = match assumed.version.patch {
+                0 => {
+                    let version = assumed.version;
+                    format!("{} {}.{}", assumed.product, version.major, version.minor)
+                }
+                _ => assumed.to_string(),
+            };
             let fragile = !Acceptance::new(&facts, &probed).survives_bad_payloads();
             let server = Server::new(name, before_7(&facts), fragile, terms, surveys, &options);
             Server {

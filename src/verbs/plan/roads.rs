@@ -100,14 +100,17 @@ impl Roads {
 
     /// What goes raw, and what re-encoded.
     pub(super) fn shares(&self) -> (Share, Share) {
-        let (mut raw, mut reencoded) = (Share::default(), Share::default());
+        (self.share(Road::Raw), self.share(Road::Reencoded))
+    }
+
+    fn share(&self, road: Road) -> Share {
+        let mut all = Share::default();
         for ((_, _, step), (_, share)) in &self.sent {
-            match step.road() {
-                Road::Raw => raw.merge(*share),
-                Road::Reencoded => reencoded.merge(*share),
+            if step.road() == road {
+                all.merge(*share);
             }
         }
-        (raw, reencoded)
+        all
     }
 
     /// What is refused.
@@ -129,10 +132,7 @@ impl Roads {
             };
             Group {
                 type_name: form.name().into_owned(),
-                road: match step.road() {
-                    Road::Raw => "raw",
-                    Road::Reencoded => "reencoded",
-                },
+                road: name(step.road()),
                 as_type: other
                     .and_then(|nth| terms.other_forms(*form).nth(nth))
                     .map(|form| form.name().into_owned()),
@@ -149,6 +149,12 @@ impl Roads {
         });
         sent.chain(refused).collect()
     }
+}
+
+/// The road's part of its outcome's name.
+fn name(road: Road) -> &'static str {
+    let name = Outcome::Restored(road).name();
+    name.strip_prefix("restored_").unwrap_or(name)
 }
 
 /// A reason with every number in it made one, so that keys that differ only there are counted together.
