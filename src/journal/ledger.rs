@@ -1,7 +1,8 @@
 //! Keys that did not arrive, one JSON object a line: what a person mends, and what `--keys-from` takes back.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -76,6 +77,13 @@ impl Ledger {
             )
             .with_hint("put it back where it was, or begin anew with --restart"));
         }
+        if has > 0 {
+            let begins = begins_as_ledger(&file).map_err(failed)?;
+            if !begins || !ends_a_line(&file, length).map_err(failed)? {
+                // Cutting would destroy what is not ours.
+                return Err(no_ledger(path));
+            }
+        }
         if has > length {
             file.set_len(length).map_err(failed)?;
         }
@@ -99,14 +107,8 @@ impl Ledger {
             Ok(there) if there.is_file() && there.len() == 0 => return Ok(()),
             Ok(_) => {}
         }
-        let mut head = [0; BEGIN.len()];
-        let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
-        if read.is_err() || head != *BEGIN {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                format!("{} is there already and is no ledger", path.display()),
-            )
-            .with_hint("name another file with --failures"));
+        if !File::open(path).is_ok_and(|file| begins_as_ledger(&file).unwrap_or(false)) {
+            return Err(no_ledger(path));
         }
         fs::remove_file(path).map_err(|error| cannot(path, error))
     }
@@ -156,6 +158,38 @@ impl Ledger {
         synced.map_err(|error| cannot(&self.path, error))?;
         Ok(self.length)
     }
+}
+
+/// Whether the first line is one of a ledger.
+fn begins_as_ledger(file: &File) -> io::Result<bool> {
+    let mut head = [0; BEGIN.len()];
+    match file.read_exact_at(&mut head, 0) {
+        Ok(()) => Ok(head == *BEGIN),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a line ends at `length`.
+fn ends_a_line(file: &File, length: u64) -> io::Result<bool> {
+    let Some(last) = length.checked_sub(1) else {
+        return Ok(true);
+    };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte == *b"\n")
+}
+
+#[cold]
+fn no_ledger(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!(
+            "{} is there already and is not the ledger of this load",
+            path.display()
+        ),
+    )
+    .with_hint("name another file with --failures")
 }
 
 #[cold]
@@ -214,5 +248,30 @@ mod tests {
         assert_eq!(lines[0]["reason"], json!("the destination has \"it\""));
         let error = Ledger::open(&path, Some(1 << 30)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    }
+
+    /// The wrong file was named when a load was begun again: not one byte of it is lost.
+    #[test]
+    fn a_file_that_is_no_ledger_is_not_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("accounts.csv");
+        let ours = dir.path().join("failures.ndjson");
+        let mut ledger = Ledger::open(&ours, None).unwrap();
+        ledger.add(&miss(b"one")).unwrap();
+        let length = ledger.sync().unwrap();
+        let other = "name,sum\n".repeat(100);
+        for (text, length) in [(other.as_str(), 0), (&other, length), ("{\"db\":7}\n{}", 5)] {
+            std::fs::write(&path, text).unwrap();
+            let error = Ledger::open(&path, Some(length)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        // The rest of a line that was being written when the load was killed is cut off all the same.
+        let torn = [std::fs::read(&ours).unwrap(), b"{\"db\":0,\"ke".to_vec()].concat();
+        std::fs::write(&ours, &torn).unwrap();
+        drop(Ledger::open(&ours, Some(length)).unwrap());
+        assert_eq!(std::fs::metadata(&ours).unwrap().len(), length);
+        drop(Ledger::open(&ours, Some(0)).unwrap());
+        assert_eq!(std::fs::metadata(&ours).unwrap().len(), 0);
     }
 }
