@@ -785,6 +785,14 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
         )?,
         None => writeln!(out, "whether the destination evicted keys is not known")?,
     }
+    if let Some(holds) = report.shrunk_to {
+        writeln!(
+            out,
+            "the destination holds {} in all, fewer than were restored: something removed keys meanwhile; `rdbridge compare` \
+             finds out which",
+            plural(holds, "key")
+        )?;
+    }
     if !report.adds_up() {
         writeln!(
             out,
@@ -810,6 +818,7 @@ fn figures(report: &Report) -> Map<String, Value> {
         "pauses": report.pauses,
         "longest_stall_seconds": report.longest_stall.as_secs_f64(),
         "largest_replica_lag": report.largest_lag,
+        "shrunk_to": report.shrunk_to,
         "settled": report.settled,
         "shards": report.shards,
         "redirected": { "moved": report.redirected.0, "ask": report.redirected.1 },

@@ -124,14 +124,13 @@ impl Recorder {
     /// Keys that were restored and that the destination keeps for sure.
     #[must_use]
     pub fn settled_keys(&self) -> u64 {
-        let inner = self.inner();
-        inner
-            .record
-            .settled
-            .outcomes
-            .iter()
-            .filter(|(outcome, _)| matches!(outcome, Outcome::Restored(_)))
-            .fold(0, |sum, (_, count)| sum.saturating_add(count))
+        restored(&self.inner().record.settled)
+    }
+
+    /// Keys that were restored.
+    #[must_use]
+    pub fn restored_keys(&self) -> u64 {
+        restored(&self.inner().record.acknowledged)
     }
 
     /// The outcomes of what is finished.
@@ -307,6 +306,14 @@ impl Recorder {
         inner.record.written = Timestamp(now).rfc3339();
         file.write(&inner.record)
     }
+}
+
+fn restored(progress: &Progress) -> u64 {
+    progress
+        .outcomes
+        .iter()
+        .filter(|(outcome, _)| matches!(outcome, Outcome::Restored(_)))
+        .fold(0, |sum, (_, count)| sum.saturating_add(count))
 }
 
 fn unix_now() -> Duration {

@@ -67,7 +67,8 @@ pub struct Facts {
     pub refused_db: Option<u64>,
     /// `proto-max-bulk-len`, bytes of one argument.
     pub max_bulk: Option<u64>,
-    /// Identity of the server process.
+    /// Identity of the server process, and of the stream of changes that it went on with if it was promoted
+    /// ([`process_id`]).
     pub run_id: Option<String>,
     /// It is loading its data set: nothing can be written yet.
     pub loading: Option<bool>,
@@ -95,6 +96,20 @@ pub struct Facts {
     pub marks: bool,
     /// What was not answered.
     pub closed: Vec<Closed>,
+}
+
+/// What tells a server from another one, and from itself before it was a replica for a while: then it holds what its master
+/// of that time held, and goes by the same `run_id`. From 4.0 on a promotion puts the identity of the stream that was
+/// followed until then into `master_replid2`; until the first one, and when the first replica comes, it is all zeros.
+pub(crate) fn process_id(info: &BTreeMap<&str, &str>) -> Option<String> {
+    let run_id = *info.get("run_id")?;
+    let followed = info
+        .get("master_replid2")
+        .filter(|id| id.bytes().any(|b| b != b'0'));
+    Some(match followed {
+        Some(followed) => format!("{run_id}, promoted from {followed}"),
+        None => run_id.to_owned(),
+    })
 }
 
 impl Facts {
@@ -380,7 +395,7 @@ impl Facts {
                 *master = Some(format!("{host}:{port}"));
             }
         }
-        self.run_id = fields.get("run_id").map(|&text| text.to_owned());
+        self.run_id = process_id(&fields);
         self.loading = number("loading").map(|n| n == 1);
         self.maxmemory = number("maxmemory");
         self.maxmemory_policy = fields.get("maxmemory_policy").map(|&text| text.to_owned());

@@ -21,6 +21,7 @@ mod tests;
 
 pub use accept::Acceptance;
 pub use cluster::{Node, NodeAlias, NodeMap, SLOTS, Topology};
+pub(crate) use facts::process_id;
 pub use facts::{Closed, Facts, Mode, Role};
 pub use probe::{Probed, Verdict, probe};
 pub use product::{Assumed, Product, Version};

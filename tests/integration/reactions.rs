@@ -95,6 +95,82 @@ fn words(text: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// Loads slowly, and does something to the destination when some keys are there.
+fn load_and_then(
+    server: &Server,
+    options: Options,
+    told: &Told,
+    then: impl FnOnce(&mut Client),
+) -> Report {
+    let (url, data) = (server.url(), dump());
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| {
+            let rates = Rates {
+                keys: Some(500),
+                ..Rates::default()
+            };
+            load(&url, &data, Options { rates, ..options }, told)
+        });
+        let mut client = Client::connect(server.port());
+        wait_until("keys come", || {
+            matches!(
+                client.ask(&[words("DBSIZE")])[..],
+                [redis::Value::Int(150..)]
+            )
+        });
+        then(&mut client);
+        loading.join().expect("the load ends")
+    })
+}
+
+fn held(server: &Server) -> u64 {
+    let mut client = Client::connect(server.port());
+    let ask: Vec<_> = (0..3)
+        .flat_map(|db| [words(&format!("SELECT {db}")), words("DBSIZE")])
+        .collect();
+    let sizes = client.ask(&ask);
+    sizes.iter().fold(0, |sum, reply| match reply {
+        redis::Value::Int(keys) => sum + u64::try_from(*keys).expect("a count"),
+        _ => sum,
+    })
+}
+
+/// A master that followed an empty one for a moment holds nothing any more, and is the same process: what it acknowledged
+/// before is sent again.
+#[test]
+fn a_master_that_was_a_replica_for_a_while_gets_everything_again() {
+    for name in ["redis-7.0", "valkey-8.0"] {
+        let (server, other) = (Server::start(name), Server::start(name));
+        let told = Told::default();
+        let report = load_and_then(&server, patient(), &told, |client| {
+            client.ask(&[words(&format!("REPLICAOF 127.0.0.1 {}", other.port()))]);
+            wait_until("it follows", || {
+                server.info("master_link_status").as_deref() == Some("up")
+            });
+            client.ask(&[words("REPLICAOF NO ONE")]);
+        });
+        assert!(report.stopped.is_none(), "{name}: {report:?}");
+        assert_eq!(held(&server), KEYS, "{name}: {report:?}");
+        assert_eq!(restored(&report), KEYS, "{name}: {report:?}");
+        let restarts = told.restarts.into_inner().expect("not poisoned");
+        assert!(restarts.iter().sum::<u64>() >= 150, "{name}: {restarts:?}");
+    }
+}
+
+/// Nobody tells a load that keys were flushed behind it: its last question does.
+#[test]
+fn keys_that_are_removed_behind_a_load_are_told() {
+    let server = Server::start("redis-7.0");
+    let told = Told::default();
+    let report = load_and_then(&server, patient(), &told, |client| {
+        client.ask(&[words("FLUSHALL")]);
+    });
+    let there = held(&server);
+    assert!(there < KEYS, "nothing was flushed");
+    assert_eq!(report.shrunk_to, Some(there), "{report:?}");
+    assert!(!report.is_clean() && report.adds_up(), "{report:?}");
+}
+
 /// A script that does not end: marks, `SELECT` and questions are refused with `BUSY`, too.
 #[test]
 fn a_busy_script_is_waited_for() {

@@ -176,7 +176,7 @@ impl Load {
             .with_hint("the same command goes on with what it is now");
             return Err(for_good(error));
         }
-        if lost_one(&self.shards.run_ids(), &shards.run_ids()) {
+        if lost_one(&self.shards.run_ids(), &shards.run_ids()) || self.shrank(&facts) {
             let forgotten = self.recorder.forget_unsettled().map_err(for_good)?;
             watcher.restarted(forgotten);
         }
@@ -193,6 +193,14 @@ impl Load {
                 .map_err(|error| judge_asking(connection, error)),
             None => Ok(()),
         }
+    }
+
+    /// Whether the destination holds fewer keys than were restored: something that nobody told of took them away.
+    pub(super) fn shrank(&self, facts: &Facts) -> bool {
+        !self.expiring
+            && facts
+                .total_keys()
+                .is_some_and(|holds| holds < self.recorder.restored_keys())
     }
 
     /// A destination that holds fewer keys than it kept for sure was emptied, or is another one.
@@ -253,7 +261,11 @@ const PASSING: [(&str, Why); 11] = [
 
 /// Why a refusal in a server's words may go away, if it may.
 pub(super) fn passing(error: &Error) -> Option<Why> {
-    let words = error.to_string();
+    passes(&error.to_string())
+}
+
+/// The same of the words alone.
+pub(super) fn passes(words: &str) -> Option<Why> {
     PASSING
         .iter()
         .find(|(code, _)| words.contains(code))

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::again::failed_over;
 use super::shards::{Shard, Shards};
-use super::standing::Standing;
+use super::standing::{Standing, Told};
 use super::stop::{Stop, Why};
 use super::{Watcher, lag};
 use crate::error::{Error, ErrorKind, Result};
@@ -128,16 +128,20 @@ impl Watch {
         for shard in connections {
             covers.push(match *silent {
                 true => Cover::Unknown,
-                false => match open(shard).and_then(Standing::ask) {
-                    Ok(Some(standing))
-                        if run.shards.is_cluster() && shard.0.fails_over(&standing) =>
-                    {
-                        let address = shard.0.connector.address.to_string();
-                        run.stop.pause(failed_over(&address), Why::Lost);
+                false => match open(shard).and_then(Standing::ask_whether) {
+                    // What another process keeps says nothing of what this one acknowledged, and a master that became a
+                    // replica is about to lose what its replicas do not have.
+                    Ok(Told::Standing(standing)) if shard.0.fails_over(&standing) => {
+                        // Where several servers answer behind one address, their names say nothing more than that.
+                        if run.shards.is_cluster() {
+                            let address = shard.0.connector.address.to_string();
+                            run.stop.pause(failed_over(&address), Why::Lost);
+                        }
                         Cover::Unknown
                     }
-                    Ok(Some(standing)) => standing.cover(run.lookback),
-                    Ok(None) => Cover::After(run.lookback),
+                    Ok(Told::Standing(standing)) => shard.0.cover(&standing, run.lookback),
+                    Ok(Told::NotNow) => Cover::Unknown,
+                    Ok(Told::Never) => Cover::After(run.lookback),
                     Err(_) => {
                         *silent = true;
                         run.lag.let_go(run.pace);

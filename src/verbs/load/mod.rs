@@ -56,7 +56,7 @@ use crate::reencode::Form;
 use crate::replay::{Policies, Terms};
 use crate::resp::{Connector, WindowOptions};
 use crate::select::Selection;
-use crate::snapshot::{Lent, ModuleId, Record, Snapshot, ValueType};
+use crate::snapshot::{Dialect, Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::accept::with_older_forms;
 use crate::target::{Acceptance, Assumed, Facts, Node, NodeMap, Probed, probe};
@@ -335,6 +335,8 @@ pub struct Report {
     pub longest_stall: Duration,
     /// How far its replicas were behind at the most, bytes; `None` where none was seen.
     pub largest_lag: Option<u64>,
+    /// How many keys the destination holds, where these are fewer than were restored.
+    pub shrunk_to: Option<u64>,
     /// Entries that a failover or restart of the destination cannot lose, as far as it tells.
     pub settled: u64,
     /// Shards of the destination: 1 where it is no cluster.
@@ -366,6 +368,7 @@ impl Report {
             && self.functions.failed.is_empty()
             && self.functions.refused == 0
             && self.evicted.unwrap_or(0) == 0
+            && self.shrunk_to.is_none()
     }
 }
 
@@ -467,7 +470,12 @@ impl Load {
                 .flat_map(|survey| &survey.samples)
                 .next()
                 .map(|(_, key)| key.clone()),
-            expiring: surveys.iter().any(|survey| survey.with_expiry > 0),
+            expiring: surveys.iter().any(|survey| {
+                survey.with_expiry > 0
+                    || survey
+                        .types()
+                        .any(|(dialect, value_type, _)| expires_in_parts(value_type, dialect))
+            }),
             abilities: None,
             functions: FunctionReport::default(),
             functions_sent: 0,
@@ -592,7 +600,7 @@ impl Load {
             record.keys_before = self.facts.total_keys();
         }
         self.recorder = Recorder::new(record, journal.file, journal.ledger);
-        if !same {
+        if !same || goes_on && self.shrank(&self.facts) {
             watcher.restarted(self.recorder.forget_unsettled()?);
             self.functions_may_be_lost();
         }
@@ -668,6 +676,7 @@ impl Load {
                 .stopped
                 .as_ref()
                 .is_some_and(|error| error.kind() == ErrorKind::Interrupted);
+        let mut holds = None;
         if silent {
             self.evictions_known = false;
         } else if let Some(before) = self.evicted_before {
@@ -678,6 +687,7 @@ impl Load {
                     &self.recorder,
                     self.options.failover_lookback,
                 )?;
+                holds = standing::keys(&mut connections)?;
                 Shards::evicted_keys(&mut connections)
             });
             match now {
@@ -703,6 +713,7 @@ impl Load {
         };
         let words = self.stopped.as_ref().map(ToString::to_string);
         let journal = self.recorder.path().map(std::path::Path::to_owned);
+        let restored = self.recorder.restored_keys();
         let record = match self.recorder.end(phase, words) {
             Ok(record) => record,
             Err(error) => {
@@ -728,6 +739,8 @@ impl Load {
             all_runs: Duration::from_millis(record.elapsed_ms),
             runs: record.runs,
             pauses: self.pauses,
+            shrunk_to: holds
+                .filter(|holds| !self.expiring && self.stopped.is_none() && *holds < restored),
             longest_stall: self.longest_pause.max(self.lag.longest),
             largest_lag: self.lag.largest,
             settled: record.settled.finished.total(),
@@ -819,6 +832,23 @@ fn probe_shard(
     {
         Some(words) => Err(contact::closed(words)),
         None => Ok(probed),
+    }
+}
+
+/// Whether values of this type can go by themselves, one part after the other.
+fn expires_in_parts(value_type: ValueType, dialect: Dialect) -> bool {
+    match dialect {
+        Dialect::Dragonfly => matches!(
+            value_type,
+            ValueType::DF_HASH_WITH_EXPIRY | ValueType::DF_SET_WITH_EXPIRY
+        ),
+        Dialect::Redis | Dialect::Valkey => matches!(
+            value_type,
+            ValueType::HASH_2
+                | ValueType::HASH_LISTPACK_EX_PRE_GA
+                | ValueType::HASH_METADATA
+                | ValueType::HASH_LISTPACK_EX
+        ),
     }
 }
 

@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::again::{judge_asking, judge_connecting};
 use super::standing::Standing;
 use super::stop::{Ended, Why};
 use super::{Options, eviction};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::Cover;
 use crate::replay::Step;
 use crate::resp::{Arg, Connection, Connector};
 use crate::select::slot_of;
@@ -37,9 +39,44 @@ pub(super) struct Shard {
     pub(super) connector: Connector,
     node: Option<Node>,
     pub(super) run_id: Option<String>,
+    /// Its clock less ours.
+    clock_ahead_ms: Option<i64>,
+    /// It had replicas at any time of this run.
+    had_replicas: AtomicBool,
 }
 
 impl Shard {
+    fn new(
+        connector: Connector,
+        node: Option<Node>,
+        facts: &Facts,
+        known: Option<&Shards>,
+    ) -> Self {
+        let before = known
+            .into_iter()
+            .flat_map(|known| &known.list)
+            .find(|shard| shard.connector.address == connector.address);
+        let had = before.is_some_and(|shard| shard.had_replicas.load(Ordering::Relaxed));
+        Self {
+            connector,
+            node,
+            run_id: facts.run_id.clone(),
+            clock_ahead_ms: facts.clock_ahead_ms,
+            had_replicas: AtomicBool::new(had || facts.connected_replicas.unwrap_or(0) > 0),
+        }
+    }
+
+    /// What of the acknowledged survives. A master whose replicas are all gone may be the one that was cut off: then one of
+    /// them is promoted, and its own disk counts for nothing.
+    pub(super) fn cover(&self, standing: &Standing, lookback: Duration) -> Cover {
+        if standing.connected.unwrap_or(0) > 0 {
+            self.had_replicas.store(true, Ordering::Relaxed);
+        } else if self.had_replicas.load(Ordering::Relaxed) {
+            return Cover::Unknown;
+        }
+        standing.cover(lookback, self.clock_ahead_ms)
+    }
+
     /// Whether it is another process than it was, or no master any more. Its connections may stay open all the same.
     pub(super) fn fails_over(&self, standing: &Standing) -> bool {
         let another = self.run_id.as_ref().zip(standing.run_id.as_ref());
@@ -108,11 +145,7 @@ impl Shards {
                 return Err(judge_connecting(error));
             }
             refuse(&facts)?;
-            let shard = Shard {
-                connector: connector.clone(),
-                node,
-                run_id: facts.run_id.clone(),
-            };
+            let shard = Shard::new(connector.clone(), node, &facts, known);
             return Ok(Found {
                 shards: Self {
                     list: vec![shard],
@@ -170,11 +203,8 @@ impl Shards {
                 }
             };
             demand_state(&mut connection, node)?;
-            found.0.push(Shard {
-                connector,
-                node: Some(node.clone()),
-                run_id: facts.run_id.clone(),
-            });
+            let shard = Shard::new(connector, Some(node.clone()), &facts, known);
+            found.0.push(shard);
             found.1.push(connection);
             found.2.push(facts);
         }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::again::passes;
 use super::shards::Shards;
 use crate::error::Result;
 use crate::journal::{Cover, Recorder};
 use crate::resp::{Arg, Connection};
+use crate::target::process_id;
 
 /// How the destination stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +31,18 @@ pub(super) struct Standing {
     pub full_syncs: Option<u64>,
     /// Keys that it evicted since it started.
     pub evicted: Option<u64>,
+    /// Keys in all its databases.
+    pub keys: Option<u64>,
+}
+
+/// What came of asking a destination how it stands.
+#[derive(Debug)]
+pub(super) enum Told {
+    Standing(Standing),
+    /// Not now: it is busy, or loads its data set.
+    NotNow,
+    /// Nothing, ever: the question is closed to us.
+    Never,
 }
 
 impl Standing {
@@ -38,6 +52,21 @@ impl Standing {
     /// The connection fails.
     pub(super) fn ask(connection: &mut Connection) -> Result<Option<Self>> {
         Self::ask_about(connection, &[Arg::from("INFO")])
+    }
+
+    /// The same, and whether what is not told now may be told later.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub(super) fn ask_whether(connection: &mut Connection) -> Result<Told> {
+        let reply = connection.request(&[Arg::from("INFO")])?;
+        Ok(match (reply.text(), reply.error()) {
+            (Some(text), _) => Told::Standing(Self::read(&String::from_utf8_lossy(text))),
+            (None, Some(words)) if passes(&String::from_utf8_lossy(words)).is_some() => {
+                Told::NotNow
+            }
+            _ => Told::Never,
+        })
     }
 
     /// The same by another question: what its answer does not tell is `None`.
@@ -66,7 +95,7 @@ impl Standing {
         // The time is that of the end; what was written while it was made is not in it.
         let took = number("rdb_last_bgsave_time_sec").unwrap_or(0);
         Self {
-            run_id: fields.get("run_id").map(|&id| id.to_owned()),
+            run_id: process_id(&fields),
             is_master: fields.get("role").map(|&role| role != "slave"),
             replicas: fields
                 .iter()
@@ -84,6 +113,17 @@ impl Standing {
                 .map(|end| end.saturating_sub(took.saturating_add(1))),
             full_syncs: number("sync_full"),
             evicted: number("evicted_keys"),
+            // An empty server has the section's heading and no line below it.
+            keys: text.contains("# Keyspace").then(|| {
+                fields
+                    .iter()
+                    .filter_map(|(name, value)| {
+                        name.strip_prefix("db")?.parse::<u64>().ok()?;
+                        let keys = value.strip_prefix("keys=")?.split(',').next()?;
+                        keys.parse::<u64>().ok()
+                    })
+                    .fold(0, u64::saturating_add)
+            }),
         }
     }
 
@@ -92,9 +132,10 @@ impl Standing {
     /// - Replicas: what all of them have. A replica that is not in step covers nothing.
     /// - An append-only file alone: what is `lookback` old, since it is written behind.
     /// - Neither: what the last snapshot holds. A destination that starts again from nothing has lost the rest, and the run
-    ///   must not count it.
+    ///   must not count it. Its time is by the destination's clock, `ahead_ms` before ours; where that is not known, nothing
+    ///   is covered.
     #[must_use]
-    pub(super) fn cover(&self, lookback: Duration) -> Cover {
+    pub(super) fn cover(&self, lookback: Duration, ahead_ms: Option<i64>) -> Cover {
         if let (Some(1..), Some(now)) = (self.connected, self.offset) {
             let in_step = self.replicas.len() as u64 >= self.connected.unwrap_or(0);
             return match self.replicas.iter().min() {
@@ -107,7 +148,13 @@ impl Standing {
         }
         match (self.appends, self.saved) {
             (Some(true), _) => Cover::After(lookback),
-            (Some(false), Some(saved)) => Cover::SavedBefore(saved),
+            (Some(false), Some(saved)) => match ahead_ms {
+                // Rounded down, and a second for the round trip.
+                Some(ahead) => Cover::SavedBefore(saved.saturating_add_signed(
+                    ahead.div_euclid(1000).saturating_add(2).saturating_neg(),
+                )),
+                None => Cover::Unknown,
+            },
             _ => Cover::After(lookback),
         }
     }
@@ -138,7 +185,7 @@ pub(super) fn settle_last(
             if shard.fails_over(&standing) {
                 return Ok(());
             }
-            covers.push(standing.cover(lookback));
+            covers.push(shard.cover(&standing, lookback));
             waits |= standing.connected.unwrap_or(0) > 0 && !standing.replicas.is_empty();
         }
         recorder.settle(acknowledged, &covers)?;
@@ -148,6 +195,21 @@ pub(super) fn settle_last(
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// How many keys all shards hold; `None` where one does not tell.
+///
+/// # Errors
+/// A connection fails.
+pub(super) fn keys(connections: &mut [Connection]) -> Result<Option<u64>> {
+    let mut sum = Some(0u64);
+    for connection in connections {
+        let standing =
+            Standing::ask_about(connection, &[Arg::from("INFO"), Arg::from("keyspace")])?;
+        let keys = standing.and_then(|standing| standing.keys);
+        sum = sum.zip(keys).map(|(sum, keys)| sum.saturating_add(keys));
+    }
+    Ok(sum)
 }
 
 /// `ip=…,port=…,state=online,offset=123,lag=0`.
@@ -177,7 +239,7 @@ mod tests {
         let standing = Standing::read(text);
         assert_eq!(standing.replicas.len(), 2);
         assert_eq!(
-            standing.cover(LOOKBACK),
+            standing.cover(LOOKBACK, Some(0)),
             Cover::Offset {
                 now: 1000,
                 covered: 700
@@ -187,7 +249,7 @@ mod tests {
         let behind =
             Standing::read(&text.replace("state=online,offset=700", "state=wait_bgsave,offset=0"));
         assert_eq!(
-            behind.cover(LOOKBACK),
+            behind.cover(LOOKBACK, Some(0)),
             Cover::Offset {
                 now: 1000,
                 covered: 0
@@ -201,15 +263,47 @@ mod tests {
         let text = "connected_slaves:0\r\nmaster_repl_offset:0\r\naof_enabled:0\r\n\
             rdb_last_save_time:1700000000\r\nrdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:4\r\n";
         let standing = Standing::read(text);
-        assert_eq!(standing.cover(LOOKBACK), Cover::SavedBefore(1_699_999_995));
-        let appends = Standing::read(&text.replace("aof_enabled:0", "aof_enabled:1"));
-        assert_eq!(appends.cover(LOOKBACK), Cover::After(LOOKBACK));
         assert_eq!(
-            Standing::read("").cover(LOOKBACK),
+            standing.cover(LOOKBACK, Some(0)),
+            Cover::SavedBefore(1_699_999_993)
+        );
+        assert_eq!(
+            standing.cover(LOOKBACK, Some(599_500)),
+            Cover::SavedBefore(1_699_999_995 - 601),
+            "its clock is ten minutes ahead of ours"
+        );
+        assert_eq!(standing.cover(LOOKBACK, None), Cover::Unknown);
+        let appends = Standing::read(&text.replace("aof_enabled:0", "aof_enabled:1"));
+        assert_eq!(appends.cover(LOOKBACK, Some(0)), Cover::After(LOOKBACK));
+        assert_eq!(
+            Standing::read("").cover(LOOKBACK, Some(0)),
             Cover::After(LOOKBACK),
             "nothing is known"
         );
         let failed = Standing::read(&text.replace("status:ok", "status:err"));
         assert_eq!(failed.saved, None);
+    }
+
+    /// `REPLICAOF` and back: the same process, with the keys of another one.
+    #[test]
+    fn who_was_promoted_is_not_who_it_was() {
+        let text = |followed: &str| {
+            Standing::read(&format!(
+                "run_id:abc\r\nrole:master\r\nmaster_replid:77\r\nmaster_replid2:{followed}\r\n"
+            ))
+            .run_id
+        };
+        assert_eq!(text("0000"), Some("abc".to_owned()));
+        assert_eq!(Standing::read("run_id:abc\r\n").run_id, text("0000"));
+        assert_ne!(text("0a00"), text("0000"));
+        assert_ne!(text("0a00"), text("0b00"));
+    }
+
+    #[test]
+    fn keys_are_those_of_all_databases() {
+        let text = "# Keyspace\r\ndb0:keys=3,expires=0,avg_ttl=0\r\ndb5:keys=4,expires=0\r\n";
+        assert_eq!(Standing::read(text).keys, Some(7));
+        assert_eq!(Standing::read("# Keyspace\r\n").keys, Some(0));
+        assert_eq!(Standing::read("").keys, None);
     }
 }

@@ -278,8 +278,14 @@ pub(crate) fn answer(
             list(&fields)
         }
         "INFO" => bulk(format!(
-            "{0}_version:{1}\r\nredis_mode:standalone\r\nrole:master\r\nloading:0\r\nmaxmemory:0\r\nevicted_keys:0\r\n# Keyspace\r\n",
-            persona.product, persona.version
+            "{0}_version:{1}\r\nredis_mode:standalone\r\nrole:master\r\nloading:0\r\nmaxmemory:0\r\nevicted_keys:0\r\n# Keyspace\r\n{2}",
+            persona.product,
+            persona.version,
+            // All in one database: nobody asks which.
+            match kept.lock().expect("not poisoned").len() {
+                0 => String::new(),
+                keys => format!("db0:keys={keys},expires=0,avg_ttl=0\r\n"),
+            }
         )),
         "CONFIG" if text(2) == "databases" => list(&[bulk("databases"), bulk("65536")]),
         "CONFIG" => list(&[bulk(&words[2]), bulk("536870912")]),
