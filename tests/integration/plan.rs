@@ -1,6 +1,8 @@
 //! What `plan` says before, `load` does then; and `plan` stores nothing.
 
+use rdbridge::ErrorKind;
 use rdbridge::outcome::{Outcome, Road};
+use rdbridge::resp::Connector;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::verbs::load::{Load, survey};
@@ -12,6 +14,7 @@ use super::support::cluster::Cluster;
 use super::support::command::{Dir, Ran, run};
 use super::support::dump::{Crc, Dump};
 use super::support::loading::{connector, load, options};
+use super::support::proxy::{Fault, On, Proxy};
 use super::support::samples::{self, Sample};
 use super::support::server::{Server, version_of};
 use super::support::testdata_dir;
@@ -27,6 +30,10 @@ const DESTINATIONS: &[&str] = &[
 
 /// Plans through the library.
 fn plan(url: &str, data: &[u8], now_ms: i64) -> rdbridge::Result<Report> {
+    plan_through(connector(url), data, now_ms)
+}
+
+fn plan_through(connector: Connector, data: &[u8], now_ms: i64) -> rdbridge::Result<Report> {
     let snapshot = Snapshot::parse(data)?;
     let mut options = Options {
         measure: false,
@@ -39,7 +46,7 @@ fn plan(url: &str, data: &[u8], now_ms: i64) -> rdbridge::Result<Report> {
         now_ms,
         &mut |_| Ok(()),
     )?];
-    let mut plan = Plan::ask(connector(url), &surveys, options)?;
+    let mut plan = Plan::ask(connector, &surveys, options)?;
     plan.look(
         0,
         &snapshot,
@@ -485,4 +492,51 @@ fn a_key_that_stands_twice_is_a_finding_before_and_after() {
     let loaded = run(["load", &file, "--to", &server.url(), "--json", "--quiet"]);
     loaded.ends_with(1);
     assert_eq!(number(&loaded.json()["outcomes"], "/duplicate"), 1);
+}
+
+/// A way that breaks, repeats, loses or swaps replies: never a wrong figure, never a hang, and nothing is stored.
+#[test]
+fn a_faulty_way_ends_a_plan_in_words_or_changes_nothing() {
+    let server = Server::start("redis-7.0");
+    server.run("SET other 1");
+    let data = std::fs::read(sample()).expect("the sample");
+    let now_ms = options().policies.now_ms;
+    let before = state(&server);
+    let right = plan(&server.url(), &data, now_ms).expect("a plan");
+    let right = right.there.expect("a destination").existing;
+    let mut faults: Vec<Fault> = (0..40u64)
+        .flat_map(|n| [Fault::CutCommands(n * 97), Fault::CutReplies(n * 211)])
+        .collect();
+    for reply in (0..30).step_by(2).chain([200, 511, 512, 700]) {
+        faults.extend([Fault::Drop(reply), Fault::Double(reply), Fault::Swap(reply)]);
+        faults.push(Fault::Instead(reply, b"-ERR no\r\n".to_vec()));
+        faults.push(Fault::Instead(reply, b"$-1\r\n".to_vec()));
+    }
+    let (mut ended, mut planned) = (0, 0);
+    for fault in faults {
+        let proxy = Proxy::start(server.port(), On::Questions, fault.clone());
+        let mut connector = connector(&proxy.url());
+        connector.options.io_timeout = std::time::Duration::from_millis(300);
+        match plan_through(connector, &data, now_ms) {
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Destination, "{fault:?}: {error}");
+                ended += 1;
+            }
+            Ok(report) => {
+                planned += 1;
+                let there = report.there.expect("a destination");
+                assert_eq!(report.servers[0].outcomes.total(), 965, "{fault:?}");
+                let existing = there.existing;
+                assert!(
+                    !existing.exact || existing == right || there.in_the_way.is_some(),
+                    "{fault:?}: {existing:?} is not {right:?}"
+                );
+            }
+        }
+    }
+    assert!(
+        ended > 50 && planned > 10,
+        "{ended} ended, {planned} planned"
+    );
+    assert_eq!(before, state(&server));
 }
