@@ -11,6 +11,8 @@ pub enum Road {
     Raw,
     /// `RESTORE` of the value in an older form.
     Reencoded,
+    /// Plain write commands.
+    Commands,
 }
 
 /// The one outcome of an entry.
@@ -50,9 +52,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in the order in which tables list them.
-    pub const ALL: [Outcome; 15] = [
+    pub const ALL: [Outcome; 16] = [
         Outcome::Restored(Road::Raw),
         Outcome::Restored(Road::Reencoded),
+        Outcome::Restored(Road::Commands),
         Outcome::NotSelected,
         Outcome::Expired,
         Outcome::ExpiredOnArrival,
@@ -74,6 +77,7 @@ impl Outcome {
         match self {
             Outcome::Restored(Road::Raw) => "restored, raw",
             Outcome::Restored(Road::Reencoded) => "restored, re-encoded",
+            Outcome::Restored(Road::Commands) => "restored, by commands",
             Outcome::NotSelected => "not selected",
             Outcome::Expired => "expired, dropped",
             Outcome::ExpiredOnArrival => "expired while under way",
@@ -96,6 +100,7 @@ impl Outcome {
         match self {
             Outcome::Restored(Road::Raw) => "restored_raw",
             Outcome::Restored(Road::Reencoded) => "restored_reencoded",
+            Outcome::Restored(Road::Commands) => "restored_commands",
             Outcome::NotSelected => "not_selected",
             Outcome::Expired => "expired",
             Outcome::ExpiredOnArrival => "expired_on_arrival",
@@ -241,7 +246,7 @@ mod tests {
         for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(tally.get(outcome), i as u64 + 1);
         }
-        assert_eq!(tally.total(), 120);
+        assert_eq!(tally.total(), 136);
         tally.reclassify(Outcome::Conflict, Outcome::Duplicate);
         assert_eq!(
             (
@@ -249,7 +254,7 @@ mod tests {
                 tally.get(Outcome::Duplicate),
                 tally.total()
             ),
-            (7, 10, 120)
+            (8, 11, 136)
         );
     }
 

@@ -12,12 +12,16 @@
 //!    where [`Policies::allow_loss`] has that name. Lost bookkeeping is told ([`Restore::losses`]).
 //! 5. A payload over the destination's limit is refused before it is sent.
 
+mod carried;
 mod ladder;
+mod stall;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+pub use carried::{Carriage, Carried, carried};
 pub use ladder::{Ladder, Step};
+pub use stall::max_stall_ms;
 
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::outcome::{Outcome, Road};
@@ -26,7 +30,7 @@ use crate::reencode::{Form, mended_form, older_forms};
 use crate::resp::Arg;
 use crate::resp::pack::argument_header;
 use crate::snapshot::{Dialect, Entry, Function, ModuleId, ValueType};
-use crate::value::commands::{Loss, Losses};
+use crate::value::commands::{Loss, Losses, Vocabulary};
 use crate::wire::{Cursor, Str, length};
 
 /// What to do with keys whose time is past at the run's instant.
@@ -78,6 +82,19 @@ pub struct Policies {
     pub allow_loss: Losses,
 }
 
+impl CommandTerms {
+    /// What two nodes of one destination have in common.
+    fn and(self, other: Self) -> Self {
+        Self {
+            vocabulary: self.vocabulary.and(other.vocabulary),
+            set_pxat: self.set_pxat && other.set_pxat,
+            unlink: self.unlink && other.unlink,
+            restore_closed: self.restore_closed || other.restore_closed,
+            max_stall_ms: self.max_stall_ms.min(other.max_stall_ms),
+        }
+    }
+}
+
 /// What the destination makes of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypeTerms {
@@ -103,6 +120,23 @@ pub struct Terms {
     pub knows_absttl: bool,
     /// The destination keeps LFU counters instead of an LRU clock.
     pub lfu: bool,
+    /// What is known of its plain write commands; `None` where nothing is to go by them.
+    pub commands: Option<CommandTerms>,
+}
+
+/// What the destination knows of plain write commands, and when values go by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandTerms {
+    /// The commands that write values.
+    pub vocabulary: Vocabulary,
+    /// `SET … PXAT` (Redis 6.2).
+    pub set_pxat: bool,
+    /// `UNLINK` (4.0), else `DEL`.
+    pub unlink: bool,
+    /// `RESTORE` is closed to us: every value goes by commands.
+    pub restore_closed: bool,
+    /// A value whose `RESTORE` would hold the destination for longer goes by commands, milliseconds.
+    pub max_stall_ms: u64,
 }
 
 impl Terms {
@@ -117,7 +151,14 @@ impl Terms {
             knows_replace: true,
             knows_absttl: true,
             lfu: false,
+            commands: None,
         }
+    }
+
+    /// Up to so many bytes a payload is under every limit, whatever its type.
+    #[inline]
+    fn at_ease(&self) -> u64 {
+        self.max_bulk.min(stall::NEVER)
     }
 
     /// Says what the destination makes of a type as it stands in files of a dialect.
@@ -189,6 +230,10 @@ impl Terms {
         self.knows_replace &= other.knows_replace;
         self.knows_absttl &= other.knows_absttl;
         self.lfu &= other.lfu;
+        self.commands = self
+            .commands
+            .zip(other.commands)
+            .map(|(ours, theirs)| ours.and(theirs));
     }
 
     fn of(&self, entry: &Entry<'_>) -> Option<&TypeTerms> {
@@ -218,8 +263,24 @@ fn index(value_type: ValueType, dialect: Dialect) -> usize {
 pub enum Decision<'data> {
     /// This command carries it.
     Send(Restore<'data>),
+    /// Plain write commands are to carry it. Only where [`Terms::commands`] says how.
+    Commands(ByCommands),
     /// It is not sent: its outcome, and the reason in words where the outcome wants one.
     Skip(Outcome, Cow<'static, str>),
+}
+
+/// An entry that goes by plain write commands, if that loses nothing.
+#[derive(Debug, Clone)]
+pub struct ByCommands {
+    /// The database to send them to.
+    pub db: u64,
+    /// Absolute expiry, milliseconds of Unix time.
+    pub expire_at_ms: Option<i64>,
+    /// Why it does not go by `RESTORE`, in words; may be empty.
+    pub why: Cow<'static, str>,
+    /// Where `RESTORE` would do, but would hold the destination: for about so many milliseconds. If commands lose something,
+    /// it goes by [`Step::WHOLE`].
+    pub stall_ms: Option<u64>,
 }
 
 /// A `RESTORE` command for one entry.
@@ -273,12 +334,13 @@ pub fn arrival(
 /// Decides about one entry whose bytes go as they are; for those that cannot, see [`Ladder`].
 #[must_use]
 pub fn decide<'data>(entry: &Entry<'data>, terms: &Terms, policies: &Policies) -> Decision<'data> {
-    match raw(entry, terms, policies) {
+    match raw(entry, terms, policies, true) {
         Ok(restore) => Decision::Send(restore),
         Err(NotRaw::Ends(outcome)) => Decision::Skip(outcome, Cow::Borrowed("")),
-        Err(NotRaw::Type(reason) | NotRaw::Refused(reason)) => {
+        Err(NotRaw::Type(reason) | NotRaw::Refused(reason) | NotRaw::TooLarge(reason)) => {
             Decision::Skip(Outcome::Refused, reason)
         }
+        Err(NotRaw::Stalls(_)) => Decision::Skip(Outcome::Refused, Cow::Borrowed("")),
     }
 }
 
@@ -291,6 +353,10 @@ enum NotRaw {
     Type(Cow<'static, str>),
     /// Nothing that another form would change.
     Refused(Cow<'static, str>),
+    /// Over what the destination takes in one argument.
+    TooLarge(Cow<'static, str>),
+    /// It would hold the destination for so many milliseconds, which is longer than it may.
+    Stalls(u64),
 }
 
 #[inline]
@@ -298,6 +364,7 @@ fn raw<'data>(
     entry: &Entry<'data>,
     terms: &Terms,
     policies: &Policies,
+    patient: bool,
 ) -> std::result::Result<Restore<'data>, NotRaw> {
     let expire_at_ms = arrival(entry, policies).map_err(NotRaw::Ends)?;
     let mut version = match terms.of(entry) {
@@ -320,7 +387,9 @@ fn raw<'data>(
         Ok(payload) => payload,
         Err(NoPayload(reason)) => return Err(NotRaw::Refused(Cow::Borrowed(reason))),
     };
-    within_limit(&payload, terms).map_err(NotRaw::Refused)?;
+    if payload.len() > terms.at_ease() {
+        weigh(entry, &payload, terms, patient)?;
+    }
     let mut restore = command(entry, terms, policies, expire_at_ms, payload);
     restore.losses = restore.losses.and(losses);
     Ok(restore)
@@ -367,19 +436,30 @@ fn belongings(
     Ok(losses)
 }
 
-fn within_limit(
+/// Whether a large payload may go: it must be within the destination's limit, and, unless somebody is `patient`, must not hold
+/// the destination for too long.
+#[cold]
+fn weigh(
+    entry: &Entry<'_>,
     payload: &Payload<'_>,
     terms: &Terms,
-) -> std::result::Result<(), Cow<'static, str>> {
-    if payload.len() <= terms.max_bulk {
-        return Ok(());
+    patient: bool,
+) -> std::result::Result<(), NotRaw> {
+    if payload.len() > terms.max_bulk {
+        return Err(NotRaw::TooLarge(Cow::Owned(format!(
+            "its payload has {} bytes, the destination takes {} in one argument; \
+             raise proto-max-bulk-len there (and client-query-buffer-limit above it)",
+            payload.len(),
+            terms.max_bulk
+        ))));
     }
-    Err(Cow::Owned(format!(
-        "its payload has {} bytes, the destination takes {} in one argument; \
-         raise proto-max-bulk-len there (and client-query-buffer-limit above it)",
-        payload.len(),
-        terms.max_bulk
-    )))
+    let Some(commands) = terms.commands.filter(|_| !patient) else {
+        return Ok(());
+    };
+    match stall::expected_ms(entry, payload.len()) {
+        ms if ms > commands.max_stall_ms => Err(NotRaw::Stalls(ms)),
+        _ => Ok(()),
+    }
 }
 
 /// The command around a payload.
@@ -685,6 +765,7 @@ mod tests {
     fn sent(file: &[u8], terms: &Terms, policies: &Policies) -> Vec<String> {
         match decide(&entry(file), terms, policies) {
             Decision::Send(restore) => words(&restore, policies.now_ms),
+            Decision::Commands(by) => vec!["commands".to_owned(), by.why.into_owned()],
             Decision::Skip(outcome, reason) => vec![format!("{outcome:?}"), reason.into_owned()],
         }
     }

@@ -427,6 +427,10 @@ pub(crate) struct PolicyArgs {
     /// While a replica of the destination is further behind, nothing is sent
     #[arg(long, value_name = "BYTES", default_value = "64MiB")]
     pub(crate) max_replica_lag: ByteCount,
+    /// A value whose RESTORE would hold the destination for longer goes by plain commands [default: 500, or 50 where the
+    /// destination holds keys]
+    #[arg(long, value_name = "MS")]
+    pub(crate) max_stall: Option<u32>,
     /// Slow down where the destination's other clients would wait so many milliseconds longer (one connection)
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_latency: Option<u32>,

@@ -145,6 +145,7 @@ impl Opened {
             entries,
             options: options(args, names),
             instant_ms: run.now.0,
+            staging: String::new(),
             functions: Counted::default(),
             ledger: None,
             evicted: 0,

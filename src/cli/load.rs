@@ -137,7 +137,16 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             }
         ));
     }
-    for found in load::not_raw(&surveys, load.terms()) {
+    let not_raw = match load.restore_closed() {
+        Some(words) => {
+            super::say(&format!(
+                "the destination does not let us RESTORE ({words}): every key goes by plain commands, which is slower"
+            ));
+            Vec::new()
+        }
+        None => load::not_raw(&surveys, load.terms()),
+    };
+    for found in not_raw {
         let keys = plural(found.keys, "key");
         let (name, reason) = (found.form.name(), found.reason);
         match found.as_form {
@@ -315,6 +324,7 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         max_latency: policy
             .max_latency
             .map(|ms| Duration::from_millis(ms.into())),
+        max_stall: policy.max_stall.map(|ms| Duration::from_millis(ms.into())),
         max_replica_lag: Some(policy.max_replica_lag.0),
         connections: match policy.max_latency {
             Some(_) => 1,

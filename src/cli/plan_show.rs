@@ -204,14 +204,18 @@ fn roads(server: &ForServer, by_table: bool, lines: &mut Lines) {
         true => format!("{}, by the table: ", server.server),
         false => String::new(),
     };
+    let mut roads = format!(
+        "{whom}{} · {}",
+        share("raw", server.raw),
+        share("re-encoded", server.reencoded)
+    );
+    if server.by_commands.keys > 0 {
+        roads.push_str(" · ");
+        roads.push_str(&share("by commands", server.by_commands));
+    }
     lines.add(
         "roads",
-        format!(
-            "{whom}{} · {} · {}",
-            share("raw", server.raw),
-            share("re-encoded", server.reencoded),
-            share("refused", server.refused)
-        ),
+        format!("{roads} · {}", share("refused", server.refused)),
     );
     for group in server.groups.iter().filter(|group| group.road != "raw") {
         let keys = plural(group.share.keys, "key");
@@ -282,7 +286,8 @@ fn matrix(servers: &[ForServer], out: &mut impl Write) -> io::Result<()> {
             way.push_str(semicolon);
             way.push_str("no functions, which came with Redis 7.0");
         }
-        let takes = match (server.is_whole(), server.raw.keys + server.reencoded.keys) {
+        let goes = server.raw.keys + server.reencoded.keys + server.by_commands.keys;
+        let takes = match (server.is_whole(), goes) {
             (true, _) => "whole",
             (false, 0) => "nothing",
             (false, _) => "in part",

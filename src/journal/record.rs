@@ -179,6 +179,11 @@ pub struct Record {
     pub options: BTreeMap<String, String>,
     /// The run's one instant, milliseconds of Unix time: fixed at the first start.
     pub instant_ms: i64,
+    /// What the names of its staging keys have behind `~rdbridge~`, before the position of their entry: values are built under
+    /// such names where no `RESTORE` takes them. All that may be left of it are names of entries that are uncertain, and only
+    /// those are ever removed.
+    #[serde(default)]
+    pub staging: String,
     /// Function libraries.
     pub functions: Counted,
     /// Bytes of the ledger that belong to `acknowledged`.

@@ -72,6 +72,9 @@ impl Recorder {
         record.phase = Phase::Running;
         record.uncertain = None;
         record.stopped = None;
+        if record.staging.is_empty() {
+            record.staging = new_staging();
+        }
         Self {
             inner: Mutex::new(Inner {
                 doubtful,
@@ -113,6 +116,12 @@ impl Recorder {
             inner.record.acknowledged.finished.clone(),
             inner.doubtful.clone(),
         )
+    }
+
+    /// What the names of staging keys are made of ([`Record::staging`]).
+    #[must_use]
+    pub fn staging(&self) -> String {
+        self.inner().record.staging.clone()
     }
 
     /// How many entries are finished.
@@ -314,6 +323,14 @@ fn restored(progress: &Progress) -> u64 {
         .iter()
         .filter(|(outcome, _)| matches!(outcome, Outcome::Restored(_)))
         .fold(0, |sum, (_, count)| sum.saturating_add(count))
+}
+
+/// Twelve digits that no other load has.
+fn new_staging() -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    let seed = (std::process::id(), unix_now().as_nanos());
+    let number = RandomState::new().hash_one(seed);
+    format!("{:012x}", number >> 16)
 }
 
 fn unix_now() -> Duration {

@@ -1,12 +1,14 @@
 //! The steps by which a value can go, the next one only where the one above cannot serve: its own bytes, then other forms of
-//! it. What no step carries is refused.
+//! it, then plain commands where `RESTORE` is closed or the value too large for it. What no step carries is refused.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use super::{
-    Decision, NotRaw, Policies, Terms, TypeTerms, arrival, belongings, command, raw, within_limit,
+    ByCommands, Decision, NotRaw, Policies, Terms, TypeTerms, arrival, belongings, command, raw,
+    weigh,
 };
+use crate::error::ErrorKind;
 use crate::outcome::{Outcome, Road};
 use crate::payload::{FOOTER, Payload};
 use crate::reencode::{self, Form, Reencoder};
@@ -20,6 +22,12 @@ pub struct Step(u8);
 impl Step {
     /// The value's own bytes.
     pub const RAW: Self = Self(0);
+
+    /// As [`Step::RAW`], however long the destination is held by it.
+    pub const WHOLE: Self = Self(u8::MAX - 1);
+
+    /// Plain write commands.
+    pub const COMMANDS: Self = Self(u8::MAX);
 
     /// The step behind this one, for a payload that was refused.
     #[must_use]
@@ -36,10 +44,10 @@ impl Step {
     /// The road that it belongs to.
     #[must_use]
     pub fn road(self) -> Road {
-        if self == Self::RAW {
-            Road::Raw
-        } else {
-            Road::Reencoded
+        match self {
+            Self::RAW | Self::WHOLE => Road::Raw,
+            Self::COMMANDS => Road::Commands,
+            _ => Road::Reencoded,
         }
     }
 }
@@ -69,18 +77,22 @@ impl Ladder {
         policies: &Policies,
         from: Step,
     ) -> Decision<'a> {
-        let (step, why) = if from == Step::RAW {
-            match raw(entry, terms, policies) {
+        let patient = from == Step::WHOLE;
+        let (step, why) = if from == Step::RAW || patient {
+            match raw(entry, terms, policies, patient) {
                 Ok(restore) => return Decision::Send(restore),
                 Err(NotRaw::Ends(outcome)) => return Decision::Skip(outcome, Cow::Borrowed("")),
                 Err(NotRaw::Refused(reason)) => return Decision::Skip(Outcome::Refused, reason),
-                Err(NotRaw::Type(reason)) => (from.next(), reason),
+                Err(NotRaw::Type(reason)) => (Step::RAW.next(), reason),
+                Err(heavy) => return too_heavy(entry, terms, policies, heavy),
             }
+        } else if from == Step::COMMANDS {
+            return by_commands(entry, policies, Cow::Borrowed(""), None);
         } else {
             // The server's own words say why.
             (from, Cow::Borrowed(""))
         };
-        self.other(entry, terms, policies, step, why)
+        self.other(entry, terms, policies, (step, patient), why)
     }
 
     /// The value in the form that `step` means.
@@ -89,13 +101,18 @@ impl Ladder {
         entry: &Entry<'a>,
         terms: &Terms,
         policies: &Policies,
-        step: Step,
+        (step, patient): (Step, bool),
         why: Cow<'static, str>,
     ) -> Decision<'a> {
         let refuse = |reason: String| Decision::Skip(Outcome::Refused, Cow::Owned(reason));
         let mut forms = terms.other_forms(entry.form());
         let Some(form) = forms.nth(usize::from(step.0.saturating_sub(1))) else {
-            return Decision::Skip(Outcome::Refused, why);
+            return match terms.commands {
+                Some(commands) if commands.restore_closed => {
+                    by_commands(entry, policies, why, None)
+                }
+                _ => Decision::Skip(Outcome::Refused, why),
+            };
         };
         let expire_at_ms = match arrival(entry, policies) {
             Ok(expire_at_ms) => expire_at_ms,
@@ -118,8 +135,13 @@ impl Ladder {
                 return refuse(behind(&why, &loses(form, losses)));
             }
             Err(error) => {
-                let words = format!("as {}: {error}", form.name());
-                return refuse(behind(&why, &words));
+                let words = behind(&why, &format!("as {}: {error}", form.name()));
+                return match error.kind() {
+                    ErrorKind::Limit => {
+                        too_heavy(entry, terms, policies, NotRaw::TooLarge(words.into()))
+                    }
+                    _ => refuse(words),
+                };
             }
         };
         if done.is_empty() {
@@ -141,13 +163,50 @@ impl Ladder {
             },
             key_meta,
         );
-        if let Err(reason) = within_limit(&payload, terms) {
-            return Decision::Skip(Outcome::Refused, reason);
+        if payload.len() > terms.at_ease()
+            && let Err(heavy) = weigh(entry, &payload, terms, patient)
+        {
+            return too_heavy(entry, terms, policies, heavy);
         }
         let mut restore = command(entry, terms, policies, expire_at_ms, payload);
         restore.step = step;
         restore.losses = restore.losses.and(losses).and(done.losses);
         Decision::Send(restore)
+    }
+}
+
+/// A value that does not go by one `RESTORE`, or should not.
+#[cold]
+fn too_heavy<'a>(
+    entry: &Entry<'_>,
+    terms: &Terms,
+    policies: &Policies,
+    heavy: NotRaw,
+) -> Decision<'a> {
+    match (heavy, terms.commands) {
+        (NotRaw::TooLarge(why), Some(_)) => by_commands(entry, policies, why, None),
+        (NotRaw::TooLarge(why), None) => Decision::Skip(Outcome::Refused, why),
+        (NotRaw::Stalls(ms), _) => by_commands(entry, policies, Cow::Borrowed(""), Some(ms)),
+        (NotRaw::Ends(outcome), _) => Decision::Skip(outcome, Cow::Borrowed("")),
+        (NotRaw::Type(why) | NotRaw::Refused(why), _) => Decision::Skip(Outcome::Refused, why),
+    }
+}
+
+#[cold]
+fn by_commands<'a>(
+    entry: &Entry<'_>,
+    policies: &Policies,
+    why: Cow<'static, str>,
+    stall_ms: Option<u64>,
+) -> Decision<'a> {
+    match arrival(entry, policies) {
+        Ok(expire_at_ms) => Decision::Commands(ByCommands {
+            db: policies.db_map.get(entry.db),
+            expire_at_ms,
+            why,
+            stall_ms,
+        }),
+        Err(outcome) => Decision::Skip(outcome, Cow::Borrowed("")),
     }
 }
 

@@ -401,6 +401,14 @@ impl<'c> Talk<'c> {
         if self.connection.marks_sent().answers(number, &reply) {
             return self.finish_token();
         }
+        if is_error && (text.starts_with(b"BUSY ") || text.starts_with(b"LOADING ")) {
+            // It refuses everything for a while: nothing is proven, and nothing is out of step.
+            self.finish_token()?;
+            return Err(Error::new(
+                ErrorKind::Destination,
+                format!("the destination says {}", Escaped(&text)),
+            ));
+        }
         Err(self.out_of_step("a mark was answered by another reply"))
     }
 

@@ -21,7 +21,7 @@ use regex::bytes::Regex;
 pub use glob::Glob;
 pub use names::{Asked, Missing, Names};
 pub use numbers::Numbers;
-pub use slot::{SLOTS, hashed_part, slot_of};
+pub use slot::{SLOTS, hashed_part, slot_of, steer};
 pub use ttl::{Moment, TtlFilter};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -27,7 +27,12 @@ const fn table() -> [u16; 256] {
 }
 
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
+    crc16_on(0, bytes)
+}
+
+/// The CRC of what had `crc` so far, and of `bytes` behind it.
+fn crc16_on(crc: u16, bytes: &[u8]) -> u16 {
+    bytes.iter().fold(crc, |crc, byte| {
         let [high, low] = crc.to_be_bytes();
         TABLE[usize::from(high ^ byte)] ^ u16::from(low) << 8
     })
@@ -50,9 +55,52 @@ pub fn slot_of(key: &[u8]) -> u16 {
     crc16(hashed_part(key)) % SLOTS
 }
 
+/// Appends to `name` what makes its slot `slot`: nothing, or `~` and a few digits. `false` where nothing does, because `name`
+/// has a hash tag of another slot.
+#[must_use]
+pub fn steer(name: &mut Vec<u8>, slot: u16) -> bool {
+    // One in 16,384 fits: so many times that are never all missed.
+    const TRIES: u32 = 1 << 20;
+    if slot_of(name) == slot {
+        return true;
+    }
+    if hashed_part(name).len() < name.len() {
+        return false;
+    }
+    name.push(b'~');
+    let crc = crc16(name);
+    let mut digits = itoa::Buffer::new();
+    for number in 0..TRIES {
+        let digits = digits.format(number).as_bytes();
+        if crc16_on(crc, digits) % SLOTS == slot {
+            name.extend_from_slice(digits);
+            return true;
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_steered_into_a_slot_whatever_braces_it_has() {
+        for (number, key) in [&b""[..], b"k", b"{", b"{}", b"a}b{c", b"}{", b"\0\xff{"]
+            .into_iter()
+            .enumerate()
+        {
+            for slot in [0, 1, 777 * number as u16, SLOTS - 1] {
+                let mut name = [key, b"~rdbridge~tag"].concat();
+                assert!(steer(&mut name, slot));
+                assert_eq!(slot_of(&name), slot, "{}", name.escape_ascii());
+                assert!(name.starts_with(key) && name.len() < key.len() + 24);
+            }
+        }
+        let mut tagged = b"{foo}bar".to_vec();
+        assert!(steer(&mut tagged, 12_182) && !steer(&mut tagged, 1));
+        assert_eq!(tagged, b"{foo}bar");
+    }
 
     #[test]
     fn the_catalogue_check_value_and_known_slots() {

@@ -12,8 +12,9 @@ use super::probe::{Probed, Verdict};
 use super::product::{Product, Version};
 use crate::payload::payload_type;
 use crate::reencode::{Form, older_forms};
-use crate::replay::{Terms, TypeTerms};
+use crate::replay::{CommandTerms, Terms, TypeTerms};
 use crate::snapshot::{Dialect, ModuleId, ValueType};
+use crate::value::commands::Vocabulary;
 
 /// Bytes of one argument where the server does not say: the built-in value of `proto-max-bulk-len`.
 pub const DEFAULT_MAX_BULK: u64 = 512 * 1024 * 1024;
@@ -214,6 +215,36 @@ impl<'f> Acceptance<'f> {
             .as_deref()
             .is_some_and(|policy| policy.contains("lfu"));
         terms
+    }
+
+    /// How values go by plain write commands there. A destination that does not say what it is is taken to know little.
+    #[must_use]
+    pub fn commands(&self, max_stall_ms: u64) -> CommandTerms {
+        let known = self.facts.product.zip(self.facts.version);
+        // Redis' own history; what came from it later has it all.
+        let since = |major, minor| match known {
+            Some((Product::Redis, version)) => version >= Version::new(major, minor, 0),
+            _ => true,
+        };
+        CommandTerms {
+            vocabulary: match known {
+                Some((Product::Redis, version)) => Vocabulary::redis(version.major, version.minor),
+                Some((Product::Valkey, version)) => {
+                    Vocabulary::valkey(version.major, version.minor)
+                }
+                Some((Product::KeyDb, _)) => Vocabulary::keydb(),
+                Some((Product::Dragonfly, _)) => Vocabulary::dragonfly(),
+                None => Vocabulary::redis(5, 0),
+            },
+            set_pxat: match known {
+                Some((Product::Redis, _)) => since(6, 2),
+                Some((Product::Valkey, _)) => true,
+                _ => false,
+            },
+            unlink: since(4, 0),
+            restore_closed: self.probed.restore_closed.is_some(),
+            max_stall_ms,
+        }
     }
 
     /// Whether `RESTORE` knows `REPLACE` (3.0), and `ABSTTL`, `IDLETIME`, `FREQ` (5.0).

@@ -82,13 +82,39 @@ impl Probed {
             .min()
     }
 
-    /// Why nothing can be restored, in words.
-    #[must_use]
-    pub fn refusal(&self) -> Option<Error> {
-        self.restore_closed
-            .as_ref()
-            .or(self.key_closed.as_ref())
-            .map(|words| closed(words))
+    /// Why nothing can be written, in words: the keys are closed to us, or `RESTORE` is and so are plain commands. Each kind of
+    /// value has its own; what all need is the one that gives a value its name, which is tried with a key that does not exist
+    /// and whose name begins like `sample`.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub fn refusal(
+        &self,
+        connection: &mut Connection,
+        sample: &[u8],
+        replace: bool,
+    ) -> Result<Option<Error>> {
+        if let Some(words) = &self.key_closed {
+            return Ok(Some(closed(words)));
+        }
+        let Some(words) = &self.restore_closed else {
+            return Ok(None);
+        };
+        let sample = sample.get(..KEY).unwrap_or(sample);
+        let nothing = [sample, b"~rdbridge~nothing"].concat();
+        let name = Arg::Bytes(&nothing);
+        let rename = Arg::from(if replace { "RENAME" } else { "RENAMENX" });
+        Ok(match connection.request(&[rename, name, name])? {
+            Reply::Error(said)
+                if said.starts_with(b"NOPERM")
+                    || said
+                        .to_ascii_lowercase()
+                        .starts_with(b"err unknown command") =>
+            {
+                Some(closed(words))
+            }
+            _ => None,
+        })
     }
 
     pub(super) fn set_footer(&mut self, footer: u16, verdict: Verdict) {
@@ -103,11 +129,11 @@ impl Probed {
 /// The error where `RESTORE` is closed.
 #[cold]
 #[must_use]
-pub fn closed(words: &str) -> Error {
+fn closed(words: &str) -> Error {
     let hint = if words.contains("nknown command") {
-        "some providers rename RESTORE or switch it off: ask for it, or load by plain commands (`rdbridge export --format resp`)"
+        "some providers rename RESTORE or switch it off: ask for it, or for the right to plain write commands, EXISTS, PEXPIREAT, RENAME, RENAMENX and UNLINK"
     } else {
-        "the user needs the right to RESTORE and to the dump's keys (ACL SETUSER … +restore ~*)"
+        "the user needs the right to RESTORE, or to plain write commands, EXISTS, PEXPIREAT, RENAME, RENAMENX and UNLINK, and to the dump's keys (ACL SETUSER … +restore ~*)"
     };
     Error::new(
         ErrorKind::Destination,

@@ -827,7 +827,7 @@ fn destinations_that_cannot_be_used_say_why() {
     );
 
     let server = Server::start("redis-7.0");
-    server.run("ACL SETUSER u on >hunter2 ~* +@all -restore");
+    server.run("ACL SETUSER u on >hunter2 ~* +@all -restore -renamenx");
     let url = format!("redis://u:hunter2@127.0.0.1:{}", server.port());
     says(&url, &["NOPERM", "+restore"]);
 
@@ -880,7 +880,7 @@ fn a_limit_that_is_hidden_is_met_and_told() {
 }
 
 #[test]
-fn a_payload_over_the_limit_is_refused_and_the_others_go() {
+fn a_string_over_the_limit_is_refused_and_the_others_go() {
     for name in [
         "redis-5.0",
         "redis-6.2",
@@ -891,13 +891,14 @@ fn a_payload_over_the_limit_is_refused_and_the_others_go() {
         let server = Server::setup(name)
             .with("proto-max-bulk-len", ["1048576"])
             .start();
-        // A payload is the value with its length, a type byte and ten more.
+        // A payload is the value with its length, a type byte and ten more; a command has the value alone.
         let fits = (1 << 20) - 5 - 1 - 10;
         let data = Dump::redis(6)
             .select_db(0)
             .string_key("a", "x")
             .string_key("fits", noise(1, fits))
-            .string_key("over", noise(2, fits + 1))
+            .string_key("whole", noise(2, fits + 1))
+            .string_key("over", noise(2, (1 << 20) + 1))
             .string_key("big", noise(3, 3 << 20))
             .string_key("z", "x")
             .finish(Crc::Right);
@@ -905,9 +906,10 @@ fn a_payload_over_the_limit_is_refused_and_the_others_go() {
         assert_eq!(loaded.stopped(), "", "{name}");
         assert_eq!(
             (loaded.restored(), loaded.count(Outcome::Refused)),
-            (3, 2),
+            (4, 2),
             "{name}"
         );
+        assert_eq!(loaded.restored_raw(), 3, "{name}");
         for event in loaded.listed(Outcome::Refused) {
             assert!(
                 event.reason.contains("proto-max-bulk-len"),
@@ -915,7 +917,7 @@ fn a_payload_over_the_limit_is_refused_and_the_others_go() {
                 event.reason
             );
         }
-        assert_eq!(dbsize(&server), 3, "{name}");
+        assert_eq!(dbsize(&server), 4, "{name}");
     }
 }
 

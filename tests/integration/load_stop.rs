@@ -101,7 +101,7 @@ fn a_destination_that_cannot_be_used_is_told_before_anything_is_read() {
         .with("cluster-enabled", ["yes"])
         .start();
     let closed = Server::start("redis-7.0");
-    closed.run("ACL SETUSER u on >p ~* +@all -restore");
+    closed.run("ACL SETUSER u on >p ~* +@all -restore -renamenx");
     let closed = format!("redis://u:p@127.0.0.1:{}", closed.port());
     for (url, says) in [
         (wrong, "WRONGPASS"),

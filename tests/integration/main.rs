@@ -78,6 +78,9 @@ mod plan;
 // Each policy, and destinations that cannot go on.
 mod load;
 
+// Values by plain write commands.
+mod by_commands;
+
 // What a load refuses before anything else.
 mod load_usage;
 

@@ -359,8 +359,21 @@ fn what_a_user_may_not_ask_is_listed_as_not_known() {
     let (_, json) = plan_json(&sample(), &url, &["--password-file", &password]);
     assert_eq!(state(&json), "unavailable", "{json:#}");
     assert_eq!(json["destination"]["user"], "mover");
-    // Without RESTORE no load begins.
+    // Without RESTORE every key goes by plain commands; without these no load begins.
     server.run("ACL SETUSER mover -restore");
+    let (ran, json) = plan_json(&sample(), &url, &["--password-file", &password]);
+    ran.ends_with(0);
+    assert_eq!(json["destination"]["restore"], "closed to us");
+    let (raw, by_commands) = (
+        &json["servers"][0]["raw"],
+        &json["servers"][0]["by_commands"],
+    );
+    assert_eq!(raw["keys"], 0, "{json:#}");
+    assert!(
+        by_commands["keys"].as_u64().is_some_and(|keys| keys > 0),
+        "{json:#}"
+    );
+    server.run("ACL SETUSER mover -renamenx");
     let (ran, json) = plan_json(&sample(), &url, &["--password-file", &password]);
     ran.ends_with(4);
     assert_eq!(json["destination"]["restore"], "closed to us");

@@ -54,6 +54,25 @@ impl Vocabulary {
         }
     }
 
+    /// What both know.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            hset_many: self.hset_many && other.hset_many,
+            field_expiry: self.field_expiry && other.field_expiry,
+            member_expiry: self
+                .member_expiry
+                .filter(|_| self.member_expiry == other.member_expiry),
+            streams: self.streams && other.streams,
+            create_consumer: self.create_consumer && other.create_consumer,
+            stream_counters: self.stream_counters && other.stream_counters,
+            idempotency: self.idempotency && other.idempotency,
+            nack: self.nack && other.nack,
+            arrays: self.arrays && other.arrays,
+            json: self.json && other.json,
+        }
+    }
+
     /// What KeyDB knows.
     #[must_use]
     pub fn keydb() -> Self {
@@ -84,5 +103,8 @@ mod tests {
         assert!(!Vocabulary::valkey(8, 1).field_expiry && Vocabulary::valkey(9, 0).field_expiry);
         assert!(!Vocabulary::valkey(9, 1).arrays && Vocabulary::redis(8, 10).arrays);
         assert!(Vocabulary::keydb().member_expiry.is_some());
+        let (old, new) = (Vocabulary::redis(3, 2), Vocabulary::redis(8, 10));
+        assert_eq!((old.and(new), new.and(old)), (old, old));
+        assert_eq!(new.and(Vocabulary::keydb()).member_expiry, None);
     }
 }

@@ -240,6 +240,10 @@ fn maker<'data>(
         let decided = ladder.decide(entry, terms.of(entry)?, &policies, Step::RAW);
         let restore = match decided {
             Decision::Send(restore) => restore,
+            // Its terms know no commands.
+            Decision::Commands(by) => {
+                return Ok(Some(Note::LeftOut(Outcome::Refused, by.why)));
+            }
             Decision::Skip(outcome, reason) => return Ok(Some(Note::LeftOut(outcome, reason))),
         };
         let key = match entry.key.bytes(&mut key) {

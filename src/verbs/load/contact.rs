@@ -11,7 +11,6 @@ use crate::target::{Facts, probe};
 
 use super::Options;
 use super::shards::{Found, Shards};
-pub(super) use crate::target::probe::closed;
 
 /// The name of a key, and the database that it goes to.
 pub type Peeked = (u64, Vec<u8>);
@@ -55,8 +54,11 @@ pub fn first_contact(
         connection.select(db).map_err(open_db)?;
         // One name that is closed tells nothing of the others.
         let probed = probe(connection, facts, "RESTORE", &name, &[])?;
-        if let Some(words) = probed.restore_closed {
-            return Err(closed(&words));
+        let replace = options.on_conflict == super::OnConflict::Replace;
+        if probed.restore_closed.is_some()
+            && let Some(refusal) = probed.refusal(connection, &name, replace)?
+        {
+            return Err(refusal);
         }
     }
     Ok(found.facts)

@@ -1,11 +1,11 @@
 //! Entries that were sent and whose replies never came: the destination is asked what it holds before anything is sent again.
 
-use super::OnConflict;
 use super::pacing;
 use super::worker::{Replies, Shared, Ticket};
+use super::{OnConflict, build};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::{Bench, Comparer, Expiry, Verdict, Wanted};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Road};
 use crate::replay::{Decision, Ladder, Step};
 use crate::resp::Pipeline;
 use crate::snapshot::Entry;
@@ -34,28 +34,40 @@ pub(super) fn settle<'data>(
     pacing::wait_to_read(shared, entries.len() as u64, bytes, pipeline, replies)?;
     let connection = pipeline.idle_connection(replies)?;
     let mut verdicts = Vec::with_capacity(entries.len());
-    let mut comparer = Comparer::new(connection, abilities, &mut bench)?;
     let mut ladder = Ladder::new(Some(shared.spool_dir));
+    let mut asked = Vec::with_capacity(entries.len());
+    let mut built = Vec::new();
     for entry in &entries {
         let decided = ladder.decide(entry, shared.terms, shared.policies, Step::RAW);
-        let Decision::Send(restore) = decided else {
-            // Nothing was sent of it, whatever the journal had to assume.
-            to_send.push(*entry);
-            continue;
+        let (db, expire_at_ms, road) = match decided {
+            Decision::Send(restore) => (restore.db, restore.expire_at_ms, restore.road()),
+            Decision::Commands(by) => {
+                built.push((*entry, by.db));
+                (by.db, by.expire_at_ms, Road::Commands)
+            }
+            Decision::Skip(..) => {
+                // Nothing was sent of it, whatever the journal had to assume.
+                to_send.push(*entry);
+                continue;
+            }
         };
         let wanted = Wanted {
             entry: *entry,
-            db: restore.db,
-            expiry: restore.expire_at_ms.map_or(Expiry::Never, Expiry::At),
+            db,
+            expiry: expire_at_ms.map_or(Expiry::Never, Expiry::At),
         };
-        comparer.push(
-            wanted,
-            restore.road(),
-            &mut |wanted: Wanted<'data>, road, verdict| {
-                verdicts.push((wanted.entry, road, verdict));
-                Ok(())
-            },
-        )?;
+        asked.push((wanted, road));
+    }
+    if !built.is_empty() {
+        // What was half-built is of no use to anybody.
+        build::clear(shared, connection, &built)?;
+    }
+    let mut comparer = Comparer::new(connection, abilities, &mut bench)?;
+    for (wanted, road) in asked {
+        comparer.push(wanted, road, &mut |wanted: Wanted<'data>, road, verdict| {
+            verdicts.push((wanted.entry, road, verdict));
+            Ok(())
+        })?;
     }
     comparer.drain(&mut |wanted: Wanted<'data>, road, verdict| {
         verdicts.push((wanted.entry, road, verdict));

@@ -47,15 +47,17 @@ impl Load {
             }
             let policies = &self.options.policies;
             let decided = ladder.decide(&entry, &self.terms, policies, Step::RAW);
-            let Decision::Send(restore) = decided else {
-                continue;
+            let db = match decided {
+                Decision::Send(restore) => restore.db,
+                Decision::Commands(by) => by.db,
+                Decision::Skip(..) => continue,
             };
             next = entry.ordinal.saturating_add(step);
             let key = entry.key.bytes(&mut scratch)?;
             let Some(connection) = connections.get_mut(self.shards.of_key(key)) else {
                 continue;
             };
-            connection.select(restore.db)?;
+            connection.select(db)?;
             match connection.request(&[Arg::from("EXISTS"), Arg::Bytes(key)])? {
                 Reply::Integer(number) => {
                     asked = asked.saturating_add(1);

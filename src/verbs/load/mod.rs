@@ -11,6 +11,7 @@
 //! 5. [`Load::finish`] adds up: the outcomes must be as many as the entries that were read.
 
 mod again;
+mod build;
 mod contact;
 mod doubtful;
 mod eviction;
@@ -53,7 +54,7 @@ use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::{Pace, Rates};
 use crate::reencode::Form;
-use crate::replay::{Policies, Terms};
+use crate::replay::{Policies, Terms, max_stall_ms};
 use crate::resp::{Connector, WindowOptions};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Lent, ModuleId, Record, Snapshot, ValueType};
@@ -112,6 +113,9 @@ pub struct Options {
     pub rates: Rates,
     /// What the destination's other clients may wait longer because of the load; `None`: as long as it takes.
     pub max_latency: Option<Duration>,
+    /// A value whose `RESTORE` would hold the destination for longer goes by plain commands, if that loses nothing; `None`: half
+    /// a second, or 50 ms where the destination holds keys.
+    pub max_stall: Option<Duration>,
     /// While a replica of the destination is more bytes behind, nothing is sent; `None`: that is not looked at.
     pub max_replica_lag: Option<u64>,
     /// How much may be under way on each.
@@ -159,6 +163,7 @@ impl Default for Options {
             connections: 1,
             rates: Rates::default(),
             max_latency: None,
+            max_stall: None,
             max_replica_lag: Some(64 << 20),
             window: WindowOptions::default(),
             assume: None,
@@ -409,6 +414,7 @@ impl Load {
             .flat_map(|s| s.modules.keys().copied())
             .collect();
         let modules: Vec<ModuleId> = modules.into_iter().collect();
+        let max_stall = max_stall_ms(options.max_stall, facts.total_keys());
         let mut found: Option<(Probed, Terms, Option<&'static str>)> = None;
         for (index, (connection, facts)) in connections.iter_mut().zip(&each).enumerate() {
             // Databases that were counted may still be closed to this user.
@@ -418,7 +424,8 @@ impl Load {
             let probed = probe_shard(&shards, index, connection, facts, surveys, &asked, &options)?;
             let acceptance = Acceptance::new(facts, &probed);
             let walk = why_walk(surveys, &acceptance, &options);
-            let terms = acceptance.terms_of_dump(&types, &modules);
+            let mut terms = acceptance.terms_of_dump(&types, &modules);
+            terms.commands = Some(acceptance.commands(max_stall));
             found = Some(match found.take() {
                 None => (probed, terms, walk),
                 // What one shard does not take is taken nowhere: a slot may move while the load runs.
@@ -436,7 +443,7 @@ impl Load {
                 "the destination has no shard",
             ));
         };
-        if options.policies.replace && !terms.knows_replace {
+        if options.policies.replace && !terms.knows_replace && probed.restore_closed.is_none() {
             return Err(Error::new(
                 ErrorKind::Destination,
                 format!(
@@ -519,6 +526,12 @@ impl Load {
         &self.terms
     }
 
+    /// Why every key goes by plain commands, in the destination's words, if they do.
+    #[must_use]
+    pub fn restore_closed(&self) -> Option<&str> {
+        self.probed.restore_closed.as_deref()
+    }
+
     /// Why no function library is sent, where the destination is known to have none.
     #[must_use]
     pub fn refuses_functions(&self) -> Option<String> {
@@ -596,7 +609,12 @@ impl Load {
         self.functions_sent = record.functions.inputs;
         self.goes_on = goes_on;
         self.evicted_earlier = record.evicted;
-        if !goes_on {
+        if goes_on {
+            // What it holds now is ours.
+            if let Some(commands) = &mut self.terms.commands {
+                commands.max_stall_ms = max_stall_ms(self.options.max_stall, record.keys_before);
+            }
+        } else {
             record.keys_before = self.facts.total_keys();
         }
         self.recorder = Recorder::new(record, journal.file, journal.ledger);
@@ -825,12 +843,12 @@ fn probe_shard(
             false => error.with_hint("it is a node of a cluster: say --cluster auto"),
         });
     }
-    match probed
-        .restore_closed
-        .as_ref()
-        .or(probed.key_closed.as_ref())
-    {
-        Some(words) => Err(contact::closed(words)),
+    let sample = surveys.iter().flat_map(|s| &s.samples).next();
+    let sample = sample.map_or(&b"rdbridge"[..], |(_, key)| key);
+    let name = shards.name_for(index, sample, 0);
+    let name = name.as_deref().unwrap_or(sample);
+    match probed.refusal(connection, name, options.policies.replace)? {
+        Some(refusal) => Err(refusal),
         None => Ok(probed),
     }
 }
@@ -871,6 +889,7 @@ fn unrecorded(surveys: &[Survey]) -> JournalRecord {
         entries: surveys.iter().map(|survey| survey.entries).collect(),
         options: BTreeMap::new(),
         instant_ms: 0,
+        staging: String::new(),
         functions: Counted::default(),
         ledger: None,
         evicted: 0,

@@ -82,6 +82,30 @@ fn wait_for(
     Ok(())
 }
 
+/// Books one of the many commands of a value, and waits as long as it takes; `settle` is called before that.
+///
+/// # Errors
+/// Those of `settle`.
+pub(super) fn between_commands(
+    shared: &Shared<'_, '_>,
+    settle: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let debt = shared.pace.book(Cost {
+        keys: 0,
+        bytes: 0,
+        commands: 1,
+    });
+    if debt.is_none() && !shared.pace.is_held() {
+        return Ok(());
+    }
+    settle()?;
+    let until = Instant::now() + debt.unwrap_or_default();
+    while !shared.stop.is_set() && (shared.pace.is_held() || Instant::now() < until) {
+        std::thread::sleep(NAP);
+    }
+    Ok(())
+}
+
 /// Uses a connection that was idle for long.
 ///
 /// # Errors

@@ -57,6 +57,7 @@ impl Load {
         let done = AtomicBool::new(false);
         let base = self.positions(input).start;
         let name = self.input_name(input);
+        let staging = self.recorder.staging();
         let shared = Shared {
             snapshot,
             input,
@@ -79,6 +80,7 @@ impl Load {
             verify: self.options.verify,
             fail_fast: self.options.fail_fast,
             verified: &verified,
+            staging: &staging,
         };
         let (mut entries, mut repetitions) = (0, None);
         std::thread::scope(|scope| {

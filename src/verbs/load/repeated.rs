@@ -49,6 +49,7 @@ pub(super) fn reclassify(
     let mut decided =
         |entry: &Entry<'_>| match ladder.decide(entry, shared.terms, shared.policies, Step::RAW) {
             Decision::Send(restore) => Some(restore.road()),
+            Decision::Commands(_) => Some(Road::Commands),
             Decision::Skip(..) => None,
         };
     // All entries of keys that stand more than once, in file order, each with the first of its key.

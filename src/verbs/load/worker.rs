@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::again::passing;
+use super::build::Builder;
 use super::pacing;
 use super::pass::Far;
 use super::read_back::{self, ToRead};
@@ -62,6 +63,30 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) fail_fast: bool,
     /// What came out of that.
     pub(super) verified: &'run Mutex<Verified>,
+    /// What the names of staging keys are made of.
+    pub(super) staging: &'run str,
+}
+
+impl Shared<'_, '_> {
+    /// Whether keys that are renamed must lie in one slot.
+    pub(super) fn slotted(&self) -> bool {
+        self.shards.is_cluster()
+    }
+}
+
+/// What became of a value that went by plain commands.
+#[derive(Debug)]
+pub(super) enum Built {
+    Stored,
+    Exists,
+    /// Its time came.
+    Expired,
+    /// The server's words.
+    Failed(String),
+    /// The same, in words that are not known.
+    FailedStrangely(String),
+    /// Nothing was stored: its slot is served elsewhere, as these words say.
+    Moved(Vec<u8>),
 }
 
 /// Entries for a connection.
@@ -108,7 +133,7 @@ pub(super) struct Ticket {
     /// In which form it went.
     pub(super) step: Step,
     /// What does not arrive with it.
-    losses: Losses,
+    pub(super) losses: Losses,
     sent: Sent,
 }
 
@@ -192,6 +217,7 @@ impl<'s, 'data> Worker<'s, 'data> {
                 key: Vec::new(),
                 walker: shared.walk.then(|| Decoder::new(Some(shared.spool_dir))),
                 ladder: Ladder::new(Some(shared.spool_dir)),
+                builder: Builder::default(),
             },
             abandoned: false,
         }
@@ -332,6 +358,7 @@ struct Sender {
     key: Vec<u8>,
     walker: Option<Decoder>,
     ladder: Ladder,
+    builder: Builder,
 }
 
 impl Sender {
@@ -353,6 +380,18 @@ impl Sender {
             .decide(entry, shared.terms, shared.policies, from);
         let restore = match decided {
             Decision::Send(restore) => restore,
+            Decision::Commands(by) => {
+                let ticket = Ticket {
+                    expire_at_ms: by.expire_at_ms.unwrap_or(i64::MAX),
+                    step: Step::COMMANDS,
+                    ..ticket
+                };
+                self.builder.push(ticket, by, entry.value.len() as u64);
+                return match self.builder.is_full() {
+                    true => self.build(pipeline, replies),
+                    false => Ok(()),
+                };
+            }
             Decision::Skip(outcome, reason) if words.is_empty() => {
                 replies.decided(&ticket, outcome, &reason);
                 return Ok(());
@@ -457,12 +496,29 @@ impl Sender {
             }
             if !replies.again.is_empty() {
                 self.send_again(pipeline, replies)?;
+            } else if !self.builder.is_empty() {
+                self.build(pipeline, replies)?;
             } else if !replies.to_read.is_empty() {
                 self.read_back(pipeline, replies)?;
             } else {
                 return Ok(());
             }
         }
+    }
+
+    /// Writes what goes by plain commands, and sends what turns out not to.
+    #[cold]
+    fn build(
+        &mut self,
+        pipeline: &mut Pipeline<Ticket>,
+        replies: &mut Replies<'_, '_>,
+    ) -> Result<()> {
+        let shared = replies.shared;
+        for ticket in self.builder.run(shared, pipeline, replies)? {
+            let entry = shared.snapshot.entry_at(&ticket.place)?;
+            self.send(&entry, Step::WHOLE, "", false, pipeline, replies)?;
+        }
+        Ok(())
     }
 
     /// Looks at the keys that wait for it, and sends what turns out not to be there.
@@ -785,25 +841,7 @@ impl<'data> Replies<'_, 'data> {
                 self.ended(&ticket, Outcome::Failed, &words);
                 Ok(())
             }
-            Reaction::KeyFailsStrangely if self.shared.fail_fast => {
-                self.ended(&ticket, Outcome::Failed, &words);
-                Ok(())
-            }
-            Reaction::KeyFailsStrangely => {
-                if self.strange.len() < STRANGE_IN_A_ROW {
-                    self.strange.push((ticket, words.clone()));
-                }
-                if self.strange.len() < STRANGE_IN_A_ROW {
-                    return Ok(());
-                }
-                // None of them is finished: they go again with the next pass, or the next run.
-                let words = format!("{words}, to {STRANGE_IN_A_ROW} keys in a row");
-                Err(self.stop(
-                    &words,
-                    "is a quota of the service used up?",
-                    Some(Why::Busy),
-                ))
-            }
+            Reaction::KeyFailsStrangely => self.strangely(&ticket, words),
             Reaction::TooLarge => {
                 self.ended(&ticket, Outcome::Failed, &words);
                 Err(self.stop(
@@ -871,6 +909,66 @@ impl<'data> Replies<'_, 'data> {
         Ok(())
     }
 
+    /// A key failed in words that are not known.
+    fn strangely(&mut self, ticket: &Ticket, words: String) -> Result<()> {
+        if self.shared.fail_fast {
+            self.ended(ticket, Outcome::Failed, &words);
+            return Ok(());
+        }
+        if self.strange.len() < STRANGE_IN_A_ROW {
+            self.strange.push((*ticket, words.clone()));
+        }
+        if self.strange.len() < STRANGE_IN_A_ROW {
+            return Ok(());
+        }
+        // None of them is finished: they go again with the next pass, or the next run.
+        let words = format!("{words}, to {STRANGE_IN_A_ROW} keys in a row");
+        Err(self.stop(
+            &words,
+            "is a quota of the service used up?",
+            Some(Why::Busy),
+        ))
+    }
+
+    /// A key that went by plain commands.
+    pub(super) fn built(&mut self, ticket: &Ticket, end: Built) -> Result<()> {
+        self.answered = self.answered.saturating_add(1);
+        self.answered_offset = ticket.place.offset;
+        match end {
+            Built::Stored => {
+                self.strange_ended();
+                let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= now_ms();
+                self.stored(ticket, expired);
+                Ok(())
+            }
+            Built::Exists => self.exists(ticket),
+            Built::Expired => {
+                self.ended(ticket, Outcome::ExpiredOnArrival, "");
+                Ok(())
+            }
+            Built::Failed(words) => {
+                self.ended(ticket, Outcome::Failed, &words);
+                Ok(())
+            }
+            Built::FailedStrangely(words) => self.strangely(ticket, words),
+            Built::Moved(words) => {
+                match react(&Reply::Error(&words), Asked::Write, Situation::default()) {
+                    Reaction::Moved(elsewhere) => {
+                        let words = Escaped(&words).to_string();
+                        self.sent_on(ticket, elsewhere, false, &words)
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// All that were built were told, and a mark has proven it.
+    pub(super) fn built_all(&mut self) {
+        self.tell_answered();
+        self.flush();
+    }
+
     fn exists(&mut self, ticket: &Ticket) -> Result<()> {
         const WORDS: &str = "the destination has this key";
         self.strange_ended();
@@ -894,7 +992,7 @@ impl<'data> Replies<'_, 'data> {
     }
 
     /// Ends the pass, for good or for a while.
-    fn stop(&self, words: &str, advice: &'static str, why: Option<Why>) -> Error {
+    pub(super) fn stop(&self, words: &str, advice: &'static str, why: Option<Why>) -> Error {
         let words = Escaped(words.as_bytes()).to_string();
         let error = Error::new(
             ErrorKind::Destination,
@@ -1016,7 +1114,7 @@ fn said_already() -> Error {
 }
 
 /// What to do about an answer that stops a load.
-fn advice(reaction: Reaction<'_>) -> &'static str {
+pub(super) fn advice(reaction: Reaction<'_>) -> &'static str {
     match reaction {
         Reaction::RoadClosed => {
             "the user needs the right to RESTORE (in Redis' words: ACL SETUSER … +restore)"

@@ -19,6 +19,7 @@ mod roads;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -37,7 +38,9 @@ use crate::duplicates::KeySet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Rates;
-use crate::replay::{self, Decision, Ladder, Policies, Step, Terms};
+use crate::replay::{
+    self, Carried, Decision, Ladder, Policies, Step, Terms, carried, max_stall_ms,
+};
 use crate::resp::{Arg, Connector, Endpoint, pack};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Entry, Function, ModuleId, Record, Snapshot, ValueType};
@@ -68,6 +71,8 @@ pub struct Options {
     pub untrusted: bool,
     /// Damaged values are refused by name.
     pub skip_damaged: bool,
+    /// For how long one value may hold the destination; as in a load.
+    pub max_stall: Option<Duration>,
     /// The rates that the load is bound to.
     pub rates: Rates,
     /// Whether the destination is taken for a cluster; `None`: if it says so.
@@ -92,6 +97,7 @@ impl Default for Options {
             trust_input: false,
             untrusted: false,
             skip_damaged: false,
+            max_stall: None,
             rates: Rates::default(),
             cluster: None,
             node_map: NodeMap::default(),
@@ -173,6 +179,8 @@ pub struct ForServer {
     pub raw: Share,
     /// What goes in an older form.
     pub reencoded: Share,
+    /// What goes by plain commands.
+    pub by_commands: Share,
     /// What does not go.
     pub refused: Share,
     /// The same by type and reason.
@@ -347,7 +355,9 @@ impl Plan {
                 false => Vec::new(),
             });
             let probed = Probed::default();
-            let terms = Acceptance::new(&facts, &probed).terms_of_dump(&types, &modules);
+            let acceptance = Acceptance::new(&facts, &probed);
+            let mut terms = acceptance.terms_of_dump(&types, &modules);
+            terms.commands = Some(acceptance.commands(max_stall_ms(options.max_stall, Some(0))));
             let name = match assumed.version.patch {
                 0 => {
                     let version = assumed.version;
@@ -490,11 +500,12 @@ impl Plan {
             if let Some(error) = server.first_damaged.take() {
                 return Err(damaged(error, &server));
             }
-            let (raw, reencoded) = server.roads.shares();
+            let (raw, reencoded, by_commands) = server.roads.shares();
             told.push(ForServer {
                 outcomes: server.roads.outcomes,
                 raw,
                 reencoded,
+                by_commands,
                 refused: server.roads.refused(),
                 groups: server.roads.groups(&server.terms),
                 losses: server.roads.losses,
@@ -646,9 +657,50 @@ impl Server {
             self.damaged = self.damaged.saturating_add(1);
             self.first_damaged.get_or_insert(error);
         }
-        let decided = self.ladder.decide(entry, &self.terms, policies, Step::RAW);
+        let mut decided = self.ladder.decide(entry, &self.terms, policies, Step::RAW);
+        if let Decision::Commands(by) = &decided {
+            match carried(decoder, entry, by, &self.terms, policies) {
+                Ok(Carried::Goes(how)) => {
+                    // What is built is asked about and renamed.
+                    let commands = match how.at_once {
+                        true => 1,
+                        false => how.commands.saturating_add(2),
+                    };
+                    let db = by.db;
+                    self.roads.send(form, Step::COMMANDS, how.bytes, how.losses);
+                    self.commands = self
+                        .commands
+                        .saturating_add(commands)
+                        .saturating_add(u64::from(db != self.db));
+                    self.db = db;
+                    self.bytes = self.bytes.saturating_add(how.bytes);
+                    return Some(db);
+                }
+                Ok(Carried::Whole(_)) => {
+                    decided = self
+                        .ladder
+                        .decide(entry, &self.terms, policies, Step::WHOLE);
+                }
+                Ok(Carried::Refused(words)) => {
+                    self.roads.skip(form, Outcome::Refused, &words, bytes);
+                    return None;
+                }
+                Ok(Carried::Empty) => {
+                    self.roads.skip(form, Outcome::Empty, "", bytes);
+                    return None;
+                }
+                Err(error) => {
+                    self.roads.skip(form, Outcome::Refused, error.what(), bytes);
+                    return None;
+                }
+            }
+        }
         let restore = match decided {
             Decision::Send(restore) => restore,
+            Decision::Commands(by) => {
+                self.roads.skip(form, Outcome::Refused, &by.why, bytes);
+                return None;
+            }
             Decision::Skip(outcome, reason) => {
                 self.roads.skip(form, outcome, &reason, bytes);
                 return None;

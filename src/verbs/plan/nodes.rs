@@ -1,7 +1,7 @@
 //! The nodes that a load would write to: one endpoint, or the masters of a cluster.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::replay::Terms;
+use crate::replay::{Terms, max_stall_ms};
 use crate::resp::{Connection, Connector};
 use crate::select::slot_of;
 use crate::snapshot::{Dialect, ModuleId, ValueType};
@@ -152,12 +152,21 @@ impl Nodes {
                 }
                 if self.in_the_way.is_none() {
                     self.in_the_way =
-                        elsewhere(connection.name(), &probed, self.topology.is_some())
-                            .or_else(|| probed.refusal());
+                        elsewhere(connection.name(), &probed, self.topology.is_some());
+                }
+                if self.in_the_way.is_none() {
+                    let sample = surveys.iter().flat_map(|s| &s.samples).next();
+                    let sample = sample.map_or(&b"rdbridge"[..], |(_, key)| key);
+                    let name = self::name_for(self.topology.as_ref(), index, sample, 0);
+                    let name = name.as_deref().unwrap_or(sample);
+                    let replace = options.policies.replace;
+                    self.in_the_way = probed.refusal(connection, name, replace)?;
                 }
             }
             let acceptance = Acceptance::new(facts, &probed);
-            let terms = acceptance.terms_of_dump(types, modules);
+            let mut terms = acceptance.terms_of_dump(types, modules);
+            let max_stall = max_stall_ms(options.max_stall, self.facts.total_keys());
+            terms.commands = Some(acceptance.commands(max_stall));
             let fragile = !acceptance.survives_bad_payloads();
             let doubtful = super::doubtful(&acceptance, surveys);
             all = Some(match all.take() {

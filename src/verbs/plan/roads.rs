@@ -39,7 +39,7 @@ pub struct Group {
     /// The type, as it stands in the file.
     #[serde(rename = "type")]
     pub type_name: String,
-    /// `raw`, `reencoded` or `refused`.
+    /// `raw`, `reencoded`, `commands` or `refused`.
     pub road: &'static str,
     /// The form that it is written in, of what is re-encoded.
     pub as_type: Option<String>,
@@ -98,9 +98,11 @@ impl Roads {
             .add(bytes);
     }
 
-    /// What goes raw, and what re-encoded.
-    pub(super) fn shares(&self) -> (Share, Share) {
-        (self.share(Road::Raw), self.share(Road::Reencoded))
+    /// What goes raw, what re-encoded, and what by plain commands.
+    pub(super) fn shares(&self) -> (Share, Share, Share) {
+        let [raw, reencoded, commands] =
+            [Road::Raw, Road::Reencoded, Road::Commands].map(|road| self.share(road));
+        (raw, reencoded, commands)
     }
 
     fn share(&self, road: Road) -> Share {

@@ -374,6 +374,7 @@ fn judge_command(entry: &Entry<'_>, terms: &Terms) {
         Decision::Skip(outcome @ (Outcome::Empty | Outcome::Refused), reason) => {
             assert!(outcome == Outcome::Empty || !reason.is_empty());
         }
+        Decision::Commands(by) => panic!("by commands: {by:?}"),
         Decision::Skip(outcome, reason) => panic!("{outcome:?} before sending: {reason}"),
     }
 }

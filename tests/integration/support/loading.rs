@@ -47,7 +47,9 @@ impl Loaded {
     }
 
     pub(crate) fn restored(&self) -> u64 {
-        self.restored_raw() + self.count(Outcome::Restored(Road::Reencoded))
+        self.restored_raw()
+            + self.count(Outcome::Restored(Road::Reencoded))
+            + self.count(Outcome::Restored(Road::Commands))
     }
 
     pub(crate) fn restored_raw(&self) -> u64 {

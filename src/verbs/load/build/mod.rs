@@ -1,0 +1,549 @@
+//! Values that go by plain write commands: where `RESTORE` is closed, over what the destination takes in one argument, or where
+//! one `RESTORE` would hold it for too long.
+//!
+//! A string goes by one `SET`, which is exact and atomic. Everything else is built under a name of its own ([`staging`]) and gets
+//! the key's name at the end, so no reader sees half a value, and what stood there before stands until the whole is there:
+//!
+//! 1. Where nothing is to be replaced, `EXISTS` finds most conflicts before anything is built in vain.
+//! 2. The commands of the value. The staging key has no expiry while it is built: one that expired half-built would be born
+//!    again without it. `PEXPIREAT` is the last of them.
+//! 3. Where it took several commands, its elements are counted: who empties the destination meanwhile, or evicts there, leaves
+//!    a value of which the beginning is missing.
+//! 4. Only when all of them were answered, and none with an error: `RENAMENX`, or `RENAME` where keys are replaced. An expiry
+//!    goes along with the name. The other order, renamed first, would leave a key without its expiry behind where the connection
+//!    dies in between; so it leaves a staging key, which expires or is removed. A staging key that is past its time is gone when
+//!    it is to be renamed, and that answer is no fault.
+//! 5. What did not get its name is removed, and a mark proves that all these answers were their own.
+//!
+//! Many values go through these steps together, since each step waits for the destination once. What is unanswered when a
+//! connection ends is doubtful; the next pass, of this process or another one, removes its staging key and compares before it
+//! builds again. An entry that is finished has no staging key left.
+
+mod site;
+mod staging;
+
+use site::{Hears, Said, Site};
+
+use super::stop::Why;
+use super::worker::{Built, Replies, Shared, Ticket, advice};
+use crate::error::{Error, ErrorKind, Escaped, Result};
+use crate::journal::Ranges;
+use crate::outcome::Outcome;
+use crate::replay::{ByCommands, Carriage, Carried, carried};
+use crate::resp::{Connection, Pipeline, Reply};
+use crate::snapshot::{Entry, Kind};
+use crate::target::{Asked, Reaction, Situation, react};
+use crate::value::commands::{Arrival, Commands, Limits};
+use crate::value::{Decoder, Element};
+
+/// Values that go together at most.
+const MANY: usize = 512;
+
+/// Bytes of values, as they stand in the file, that go together at most; a larger one goes alone.
+const BYTES: u64 = 4 << 20;
+
+/// One value.
+struct Job {
+    ticket: Ticket,
+    by: ByCommands,
+    how: Carriage,
+    /// Something was sent that changes the destination.
+    touched: bool,
+    /// Its staging key may be there.
+    staged: bool,
+    end: Option<Built>,
+}
+
+impl Job {
+    /// Whether its staging key can be gone because of a time that has come.
+    fn can_expire(&self) -> bool {
+        self.by.expire_at_ms.is_some() || self.how.kind == Some(Kind::Hash)
+    }
+}
+
+/// Which replies come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Asking,
+    Building,
+    Counting,
+    Naming,
+}
+
+/// Values that go together, and what became of them.
+struct Jobs {
+    list: Vec<Job>,
+    phase: Phase,
+    /// Slots may be served elsewhere.
+    cluster: bool,
+    /// The destination said something that ends the pass: its words, what to do, and whether it may pass.
+    halt: Option<(String, &'static str, Option<Why>)>,
+}
+
+impl Hears for Jobs {
+    fn heard(&mut self, of: usize, said: Said) {
+        let Some(job) = self.list.get_mut(of) else {
+            return;
+        };
+        let words = match (self.phase, said) {
+            (_, Said::Error(words)) => words,
+            (Phase::Asking, Said::Number(1..)) => {
+                job.end = Some(Built::Exists);
+                return;
+            }
+            (Phase::Counting, Said::Number(found)) => {
+                if let Some((_, count)) = job.how.count
+                    && u64::try_from(found).is_ok_and(|found| 0 < found && found < count)
+                {
+                    job.end = Some(Built::Failed(format!(
+                        "the destination lost a part of it while it was built: it holds {found} of {count} elements"
+                    )));
+                }
+                return;
+            }
+            (Phase::Naming, Said::Nil | Said::Number(..=0)) => {
+                job.end = Some(Built::Exists);
+                return;
+            }
+            (Phase::Naming, _) => {
+                job.staged = false;
+                job.end = Some(Built::Stored);
+                return;
+            }
+            _ => return,
+        };
+        let shown = || Escaped(&words).to_string();
+        if self.phase == Phase::Naming && words.starts_with(b"ERR no such key") {
+            job.staged = false;
+            job.end = Some(match job.can_expire() {
+                true => Built::Expired,
+                false => Built::Failed(
+                    "the destination lost it while it was built, under another name".to_owned(),
+                ),
+            });
+            return;
+        }
+        let (asked, last_road) = match self.phase {
+            Phase::Asking | Phase::Counting => (Asked::Probe, false),
+            _ => (Asked::Write, true),
+        };
+        match react(&Reply::Error(&words), asked, Situation { last_road }) {
+            // The destination does not say whether it has the key: it will when it is to be named.
+            Reaction::NotKnown => {}
+            Reaction::KeyFails
+            | Reaction::OlderForm
+            | Reaction::NextRoad(_)
+            | Reaction::KeyExists
+            | Reaction::Done => {
+                job.end.get_or_insert_with(|| Built::Failed(shown()));
+            }
+            Reaction::KeyFailsStrangely => {
+                job.end
+                    .get_or_insert_with(|| Built::FailedStrangely(shown()));
+            }
+            // Nothing of it is there yet.
+            Reaction::Moved(_) if self.cluster && !job.staged => {
+                job.end.get_or_insert_with(|| Built::Moved(words.clone()));
+            }
+            reaction => {
+                self.halt.get_or_insert_with(|| {
+                    let advice = match reaction {
+                        Reaction::Stop | Reaction::RoadClosed => {
+                            "the user needs the right to RESTORE, or to the write commands of these types, EXISTS, PEXPIREAT, RENAME, RENAMENX and UNLINK"
+                        }
+                        other => advice(other),
+                    };
+                    let why = match reaction {
+                        Reaction::Moved(_) if self.cluster => Some(Why::Moved),
+                        // Both names are needed at one place: when the slot has arrived, they are.
+                        Reaction::Ask(_) if self.cluster => Some(Why::Busy),
+                        other => Why::of(other),
+                    };
+                    (shown(), advice, why)
+                });
+            }
+        }
+    }
+}
+
+impl Jobs {
+    /// Nothing more is to be sent for any.
+    fn is_over(&self, shared: &Shared<'_, '_>) -> bool {
+        self.halt.is_some() || shared.stop.is_set()
+    }
+
+    fn is_open(&self, of: usize) -> bool {
+        self.list.get(of).is_some_and(|job| job.end.is_none())
+    }
+}
+
+/// Gathers values that go by plain commands, and writes them.
+#[derive(Default)]
+pub(super) struct Builder {
+    waiting: Vec<(Ticket, ByCommands)>,
+    bytes: u64,
+    decoder: Option<Box<Decoder>>,
+    key: Vec<u8>,
+    name: Vec<u8>,
+}
+
+/// What is to become of a value, before anything is sent.
+enum Judged {
+    Goes(Box<Job>),
+    Ends(Outcome, String),
+    /// By `RESTORE` after all.
+    Whole,
+}
+
+impl Builder {
+    /// One more value, of `bytes` bytes in the file.
+    pub(super) fn push(&mut self, ticket: Ticket, by: ByCommands, bytes: u64) {
+        self.waiting.push((ticket, by));
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Whether it is time to write.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= MANY || self.bytes >= BYTES
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Writes all values that wait. Gives those that are to go by `RESTORE` after all.
+    ///
+    /// # Errors
+    /// What ends the pass. Values that were not begun, or whose beginnings were removed, are not finished; the others are
+    /// doubtful.
+    pub(super) fn run(
+        &mut self,
+        shared: &Shared<'_, '_>,
+        pipeline: &mut Pipeline<Ticket>,
+        replies: &mut Replies<'_, '_>,
+    ) -> Result<Vec<Ticket>> {
+        self.bytes = 0;
+        let (mut list, mut whole) = (Vec::new(), Vec::new());
+        for (ticket, by) in std::mem::take(&mut self.waiting) {
+            match self.judge(shared, &ticket, by)? {
+                Judged::Goes(job) => list.push(*job),
+                Judged::Ends(outcome, reason) => replies.decided(&ticket, outcome, &reason),
+                Judged::Whole => whole.push(ticket),
+            }
+        }
+        if list.is_empty() {
+            return Ok(whole);
+        }
+        let connection = pipeline.idle_connection(replies)?;
+        let mut jobs = Jobs {
+            list,
+            phase: Phase::Asking,
+            cluster: shared.shards.is_cluster(),
+            halt: None,
+        };
+        let doubt = |job: &Job| {
+            let position = shared.base.saturating_add(job.ticket.place.ordinal);
+            shared
+                .recorder
+                .doubt(&Ranges::of(position..position.saturating_add(1)));
+        };
+        if let Err(error) = self.write(shared, connection, &mut jobs) {
+            jobs.list.iter().filter(|job| job.touched).for_each(doubt);
+            return Err(too_large(connection, error));
+        }
+        let mut ended = Ok(());
+        for job in jobs.list {
+            if job.staged {
+                // It could not be removed now, or went to another node half-built: the next pass looks for it.
+                doubt(&job);
+            } else if let Some(end) = job.end {
+                let told = replies.built(&job.ticket, end);
+                ended = ended.and(told);
+            }
+        }
+        replies.built_all();
+        if let Some((words, advice, why)) = jobs.halt {
+            return Err(replies.stop(&words, advice, why));
+        }
+        ended.map(|()| whole)
+    }
+
+    /// What becomes of a value, before anything is sent.
+    fn judge(
+        &mut self,
+        shared: &Shared<'_, '_>,
+        ticket: &Ticket,
+        by: ByCommands,
+    ) -> Result<Judged> {
+        let entry = shared.snapshot.entry_at(&ticket.place)?;
+        if let Err(error) = entry.key.bytes(&mut self.key) {
+            let words = format!("its name cannot be read: {error}");
+            return Ok(Judged::Ends(Outcome::Refused, words));
+        }
+        let decoder = Self::decoder(&mut self.decoder, shared);
+        Ok(
+            match carried(decoder, &entry, &by, shared.terms, shared.policies)? {
+                Carried::Goes(how) => {
+                    let mut ticket = *ticket;
+                    ticket.losses = how.losses;
+                    Judged::Goes(Box::new(Job {
+                        ticket,
+                        by,
+                        how,
+                        touched: false,
+                        staged: false,
+                        end: None,
+                    }))
+                }
+                Carried::Refused(words) => Judged::Ends(Outcome::Refused, words),
+                Carried::Empty => Judged::Ends(Outcome::Empty, String::new()),
+                Carried::Whole(why) => {
+                    if let (Some(why), Some(ms)) = (why, by.stall_ms) {
+                        shared.watcher.note(&format!(
+                        "offset {}: {} goes by one RESTORE, which will hold the destination for about {:.1} s: {why}",
+                        entry.offset,
+                        Escaped(&entry.key.preview(128)),
+                        ms as f64 / 1000.0,
+                    ));
+                    }
+                    Judged::Whole
+                }
+            },
+        )
+    }
+
+    fn decoder<'b>(
+        decoder: &'b mut Option<Box<Decoder>>,
+        shared: &Shared<'_, '_>,
+    ) -> &'b mut Decoder {
+        decoder.get_or_insert_with(|| Box::new(Decoder::new(Some(shared.spool_dir))))
+    }
+
+    /// All steps.
+    fn write(
+        &mut self,
+        shared: &Shared<'_, '_>,
+        connection: &mut Connection,
+        jobs: &mut Jobs,
+    ) -> Result<()> {
+        let mut site = Site::new(connection, shared.pace.window())?;
+        let count = jobs.list.len();
+        if !shared.policies.replace {
+            for of in 0..count {
+                if let Some(job) = jobs.list.get(of)
+                    && !job.how.at_once
+                {
+                    let entry = shared.snapshot.entry_at(&job.ticket.place)?;
+                    site.select(job.by.db, jobs)?;
+                    let key = entry.key.bytes(&mut self.key)?;
+                    site.command(of, &[b"EXISTS", key], jobs)?;
+                }
+            }
+            site.drain(jobs)?;
+        }
+        jobs.phase = Phase::Building;
+        for of in 0..count {
+            self.stage(shared, &mut site, jobs, of)?;
+        }
+        site.drain(jobs)?;
+        jobs.phase = Phase::Counting;
+        for of in 0..count {
+            // What was not built to its end lost nothing.
+            if !jobs.is_over(shared)
+                && let Some(job) = jobs.list.get(of)
+                && job.end.is_none()
+                && let Some((command, _)) = job.how.count
+            {
+                let entry = shared.snapshot.entry_at(&job.ticket.place)?;
+                site.select(job.by.db, jobs)?;
+                let name = self.staging_name(shared, &entry)?;
+                site.command(of, &[command.as_bytes(), &name], jobs)?;
+            }
+        }
+        site.drain(jobs)?;
+        jobs.phase = Phase::Naming;
+        for of in 0..count {
+            if jobs.is_open(of) && !jobs.is_over(shared) {
+                self.name(shared, &mut site, jobs, of)?;
+            }
+        }
+        site.drain(jobs)?;
+        let (mut names, mut whose) = (Vec::new(), Vec::new());
+        for (of, job) in jobs.list.iter().enumerate().filter(|(_, job)| job.staged) {
+            let entry = shared.snapshot.entry_at(&job.ticket.place)?;
+            names.push((job.by.db, self.staging_name(shared, &entry)?));
+            whose.push(of);
+        }
+        let left = remove(shared, &mut site, names)?;
+        for (of, is_left) in whose.into_iter().zip(left) {
+            if let Some(job) = jobs.list.get_mut(of) {
+                job.staged = is_left;
+            }
+        }
+        site.prove(jobs)
+    }
+
+    fn staging_name(&mut self, shared: &Shared<'_, '_>, entry: &Entry<'_>) -> Result<Vec<u8>> {
+        let position = shared.base.saturating_add(entry.ordinal);
+        let key = entry.key.bytes(&mut self.key)?;
+        staging::name(
+            key,
+            shared.staging,
+            position,
+            shared.slotted(),
+            &mut self.name,
+        );
+        Ok(self.name.clone())
+    }
+
+    /// Sends the commands of one value, under its staging name.
+    fn stage(
+        &mut self,
+        shared: &Shared<'_, '_>,
+        site: &mut Site<'_>,
+        jobs: &mut Jobs,
+        of: usize,
+    ) -> Result<()> {
+        let (Some(job), Some(terms)) = (jobs.list.get_mut(of), shared.terms.commands) else {
+            return Ok(());
+        };
+        if job.how.at_once || job.end.is_some() || shared.stop.is_set() {
+            return Ok(());
+        }
+        let entry = shared.snapshot.entry_at(&job.ticket.place)?;
+        let (db, expire_at_ms) = (job.by.db, job.by.expire_at_ms);
+        let name = self.staging_name(shared, &entry)?;
+        site.select(db, jobs)?;
+        let arrival = Arrival {
+            key: Element::Bytes(&name),
+            expire_at_ms,
+        };
+        let decoder = Self::decoder(&mut self.decoder, shared);
+        let mut commands = Commands::new(
+            decoder,
+            &entry,
+            arrival,
+            terms.vocabulary,
+            Limits::default(),
+        )?;
+        while !jobs.is_over(shared) && jobs.is_open(of) {
+            super::pacing::between_commands(shared, || site.drain(jobs))?;
+            let Some(command) = commands.next_command()? else {
+                break;
+            };
+            if let Some(job) = jobs.list.get_mut(of) {
+                (job.touched, job.staged) = (true, true);
+            }
+            site.write(of, &command, &[], jobs)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a value its own name: what was built, or a string at once.
+    fn name(
+        &mut self,
+        shared: &Shared<'_, '_>,
+        site: &mut Site<'_>,
+        jobs: &mut Jobs,
+        of: usize,
+    ) -> Result<()> {
+        let (Some(job), Some(terms)) = (jobs.list.get_mut(of), shared.terms.commands) else {
+            return Ok(());
+        };
+        job.touched = true;
+        let (db, expire_at_ms, at_once) = (job.by.db, job.by.expire_at_ms, job.how.at_once);
+        let entry = shared.snapshot.entry_at(&job.ticket.place)?;
+        let replace = shared.policies.replace;
+        site.select(db, jobs)?;
+        if !at_once {
+            let name = self.staging_name(shared, &entry)?;
+            let key = entry.key.bytes(&mut self.key)?;
+            let rename: &[u8] = if replace { b"RENAME" } else { b"RENAMENX" };
+            return site.command(of, &[rename, &name, key], jobs);
+        }
+        let arrival = Arrival {
+            key: Element::Bytes(entry.key.bytes(&mut self.key)?),
+            expire_at_ms: None,
+        };
+        let decoder = Self::decoder(&mut self.decoder, shared);
+        let mut commands = Commands::new(
+            decoder,
+            &entry,
+            arrival,
+            terms.vocabulary,
+            Limits::default(),
+        )?;
+        let mut digits = itoa::Buffer::new();
+        let mut more: Vec<&[u8]> = Vec::new();
+        if let Some(at) = expire_at_ms {
+            more.extend([b"PXAT", digits.format(at).as_bytes()]);
+        }
+        if !replace {
+            more.push(b"NX");
+        }
+        match commands.next_command()? {
+            Some(command) => site.write(of, &command, &more, jobs),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Removes the staging keys that `entries` may have from an earlier pass: all that this load ever removes.
+///
+/// # Errors
+/// The connection fails.
+pub(super) fn clear(
+    shared: &Shared<'_, '_>,
+    connection: &mut Connection,
+    entries: &[(Entry<'_>, u64)],
+) -> Result<()> {
+    let mut builder = Builder::default();
+    let mut names = Vec::with_capacity(entries.len());
+    for (entry, db) in entries {
+        names.push((*db, builder.staging_name(shared, entry)?));
+    }
+    // A name that lies elsewhere is met again there, with its entry.
+    remove(shared, &mut Site::new(connection, None)?, names).map(drop)
+}
+
+/// Removes keys. Gives for each whether it may still be there: at another node, or because this one takes nothing now.
+fn remove(
+    shared: &Shared<'_, '_>,
+    site: &mut Site<'_>,
+    names: Vec<(u64, Vec<u8>)>,
+) -> Result<Vec<bool>> {
+    let unlink = shared.terms.commands.is_none_or(|terms| terms.unlink);
+    let mut left = vec![false; names.len()];
+    for (of, words) in staging::remove(&mut site.talk, &names, unlink)? {
+        if words.starts_with(b"NOPERM") || words.starts_with(b"ERR") {
+            if let Some((db, name)) = names.get(of) {
+                shared.watcher.note(&format!(
+                    "a half-built value could not be removed, do it by hand: {} in db {db}: the destination says {}",
+                    Escaped(name),
+                    Escaped(&words)
+                ));
+            }
+        } else if let Some(left) = left.get_mut(of) {
+            *left = true;
+        }
+    }
+    Ok(left)
+}
+
+/// A server that is sent more than it takes says so and closes: that does not become better by trying again.
+fn too_large(connection: &Connection, error: Error) -> Error {
+    let received = connection.received();
+    let line = received.split(|b| *b == b'\r').next().unwrap_or_default();
+    if connection.end().is_none() || !line.starts_with(b"-ERR Protocol error") {
+        return error;
+    }
+    Error::new(
+        ErrorKind::Destination,
+        format!(
+            "the destination says {} to an element of a value",
+            Escaped(line.get(1..).unwrap_or_default())
+        ),
+    )
+    .with_hint("raise proto-max-bulk-len there, or leave large keys out with --max-size")
+}
