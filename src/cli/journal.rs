@@ -234,10 +234,9 @@ fn options(args: &LoadArgs, names: Option<&Names>) -> BTreeMap<String, String> {
         "--on-conflict",
         format!("{:?}", args.policy.on_conflict).to_lowercase(),
     );
-    put(
-        "--functions",
-        format!("{:?}", args.policy.functions).to_lowercase(),
-    );
+    if let Some(functions) = args.policy.functions {
+        put("--functions", format!("{functions:?}").to_lowercase());
+    }
     if let Some(name) = &args.cluster.sentinel {
         put("--sentinel", name.clone());
     }
