@@ -68,7 +68,7 @@ pub struct Facts {
     /// `proto-max-bulk-len`, bytes of one argument.
     pub max_bulk: Option<u64>,
     /// Identity of the server process, and of the stream of changes that it went on with if it was promoted
-    /// ([`process_id`]).
+    /// (`process_id` below).
     pub run_id: Option<String>,
     /// It is loading its data set: nothing can be written yet.
     pub loading: Option<bool>,
