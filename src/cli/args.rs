@@ -295,6 +295,13 @@ pub(crate) struct CompareArgs {
     pub(crate) connections: u16,
     #[command(flatten)]
     pub(crate) gentle: GentleArgs,
+    /// How long a destination that is gone, busy or loading is asked again: 0, 30s, 5m, 2h
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) retry_for: Duration,
+    /// The journal of the load, which knows the instant that expiries were decided at [default: looked for where `load` keeps
+    /// it; --now goes before]
+    #[arg(long, value_name = "FILE", conflicts_with = "now")]
+    pub(crate) journal: Option<PathBuf>,
     /// Write every key that differs, with what differs, as a line of JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) differences: Option<PathBuf>,

@@ -25,6 +25,7 @@ use tempfile::NamedTempFile;
 
 use super::args::{CompareArgs, ReadArgs};
 use super::exit::Exit;
+use super::journal;
 use super::output::{Grouped, Out, Table, input_name, plural};
 use super::plan::{self, Run};
 use super::progress::Lines;
@@ -51,6 +52,24 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
         .map(Listing::create)
         .transpose()?;
     let mut inputs = run.inputs(&args.input, "compare")?;
+    // What is expired, and what a selection by time admits, was decided when the load began.
+    let loaded = match args.common.now {
+        Some(_) => None,
+        None => journal::instant(
+            args.journal.as_deref(),
+            &args.input.files,
+            &connector,
+            || identities(&mut inputs, run),
+        )?,
+    };
+    let run = &run.at(loaded.as_ref().map_or(run.now.0, |(instant, _)| *instant));
+    if let Some((_, path)) = &loaded {
+        run.note(&format!(
+            "expiries are those of the load that began at {}, says its journal {}",
+            run.now.rfc3339(),
+            path.display()
+        ));
+    }
     let mut selection = run.selection(&args.select, &args.input.how)?;
     let everywhere = selection.is_all();
     // A destination that is not there is said now, not after the dump was read.
@@ -71,7 +90,11 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
         ids.push(InputId::of(input.name(), input.bytes()));
         surveys.push(survey);
     }
-    let mut compare = Compare::begin(connector.clone(), &surveys, options(args, run))?;
+    let mut compare = Compare::begin(
+        connector.clone(),
+        &surveys,
+        options(args, run, loaded.is_some()),
+    )?;
     say_destination(run, &connector.address.to_string(), &compare);
 
     let names: Vec<String> = inputs
@@ -138,7 +161,16 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
     }
 }
 
-fn options(args: &CompareArgs, run: &Run) -> Options {
+fn identities(inputs: &mut Inputs, run: &Run) -> Result<Vec<InputId>> {
+    (0..inputs.len())
+        .map(|index| {
+            let input = run.open(inputs, index)?;
+            Ok(InputId::of(input.name(), input.bytes()))
+        })
+        .collect()
+}
+
+fn options(args: &CompareArgs, run: &Run, instant_of_load: bool) -> Options {
     Options {
         policies: Policies {
             now_ms: run.now.0,
@@ -153,6 +185,8 @@ fn options(args: &CompareArgs, run: &Run) -> Options {
         touch: args.touch,
         connections: args.connections.into(),
         rates: args.gentle.rates(),
+        instant_of_load,
+        retry_for: args.retry_for,
         extra: args.extra,
         digests: run.json,
         spool_dir: plan::spool_dir(&args.input.how),

@@ -63,24 +63,18 @@ pub(crate) fn open(args: &LoadArgs, run: &Run, connector: &Connector) -> Result<
     })
 }
 
-/// Beside the input where that can be written to, else in the user's state directory.
-fn default_place(args: &LoadArgs, connector: &Connector) -> Result<Option<JournalFile>> {
+/// Where a journal is kept if nobody says where: beside the input, or in the user's state directory; and whether that is by
+/// the user's word.
+fn places(files: &[PathBuf], connector: &Connector) -> (Vec<PathBuf>, bool) {
     let destination = rdbridge::wire::crc64::checksum(connector.address.to_string().as_bytes());
     let suffix = format!(".to-{:08x}.journal", destination >> 32);
-    let first = args.input.files.first().map(PathBuf::as_path);
+    let first = files.first().map(PathBuf::as_path);
     let mut places = Vec::new();
-    let given = std::env::var_os("RDBRIDGE_JOURNAL_DIR").map(PathBuf::from);
-    if let Some(dir) = given {
+    if let Some(dir) = given_dir() {
         let path = first.and_then(|path| std::fs::canonicalize(path).ok());
         let path = path.unwrap_or_else(|| PathBuf::from("-"));
         let place = rdbridge::wire::crc64::checksum(path.as_os_str().as_encoded_bytes());
-        std::fs::create_dir_all(&dir).map_err(|error| {
-            Error::io(
-                format!("RDBRIDGE_JOURNAL_DIR {} cannot be made", dir.display()),
-                error,
-            )
-        })?;
-        return JournalFile::lock(&dir.join(format!("{place:016x}{suffix}"))).map(Some);
+        return (vec![dir.join(format!("{place:016x}{suffix}"))], true);
     }
     if let Some(path) = first.filter(|path| *path != Path::new("-"))
         && let Ok(path) = std::fs::canonicalize(path)
@@ -97,6 +91,29 @@ fn default_place(args: &LoadArgs, connector: &Connector) -> Result<Option<Journa
     } else if let Some(dir) = state_dir() {
         places.push(dir.join(format!("stdin{suffix}")));
     }
+    (places, false)
+}
+
+fn given_dir() -> Option<PathBuf> {
+    std::env::var_os("RDBRIDGE_JOURNAL_DIR").map(PathBuf::from)
+}
+
+/// Beside the input where that can be written to, else in the user's state directory; but where an earlier run left one, there.
+fn default_place(args: &LoadArgs, connector: &Connector) -> Result<Option<JournalFile>> {
+    let (mut places, given) = places(&args.input.files, connector);
+    if let (true, Some(dir)) = (given, given_dir()) {
+        std::fs::create_dir_all(&dir).map_err(|error| {
+            Error::io(
+                format!("RDBRIDGE_JOURNAL_DIR {} cannot be made", dir.display()),
+                error,
+            )
+        })?;
+        return places
+            .pop()
+            .map(|place| JournalFile::lock(&place))
+            .transpose();
+    }
+    places.sort_by_key(|place| !place.exists());
     for place in places {
         if let Some(dir) = place.parent() {
             let _ = std::fs::create_dir_all(dir);
@@ -118,6 +135,49 @@ fn state_dir() -> Option<PathBuf> {
     given
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))
         .map(|dir| dir.join("rdbridge"))
+}
+
+/// The instant of the load that a comparison is about, and where that stands: `None` where no journal of it is found.
+///
+/// # Errors
+/// `Usage` where the one that was named is of another load, or not there.
+pub(crate) fn instant(
+    named: Option<&Path>,
+    files: &[PathBuf],
+    connector: &Connector,
+    inputs: impl FnOnce() -> Result<Vec<InputId>>,
+) -> Result<Option<(i64, PathBuf)>> {
+    let found = match named {
+        Some(path) => match JournalFile::read(path)? {
+            Some(record) => Some((record, path.to_owned())),
+            None => {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("there is no journal {}", path.display()),
+                ));
+            }
+        },
+        // One that cannot be read is the load's concern.
+        None => places(files, connector)
+            .0
+            .into_iter()
+            .find_map(|path| Some((JournalFile::read(&path).ok()??, path))),
+    };
+    let Some((record, path)) = found else {
+        return Ok(None);
+    };
+    let destination = connector.address.to_string();
+    match (record.is_of_another(&destination, &inputs()?), named) {
+        (None, _) => Ok(Some((record.instant_ms, path))),
+        (Some(_), None) => Ok(None),
+        (Some(difference), Some(path)) => Err(Error::new(
+            ErrorKind::Usage,
+            format!(
+                "the journal {} is of another load: {difference}",
+                path.display()
+            ),
+        )),
+    }
 }
 
 impl Opened {

@@ -849,6 +849,8 @@ fn compare_options(args: &LoadArgs, run: &Run) -> Comparison {
         policies: arrival.policies,
         connections: arrival.connections,
         rates: arrival.rates,
+        instant_of_load: true,
+        retry_for: arrival.retry_for,
         spool_dir: arrival.spool_dir,
         touch: true,
         digests: run.json,

@@ -230,27 +230,36 @@ impl Record {
         self.acknowledged = self.settled.clone();
     }
 
-    /// Why this is not the journal of a load that would be described by `other`: what differs, with both values.
+    /// Why this is not the journal of a load of these `inputs` into this `destination`, however it was done.
     #[must_use]
-    pub fn mismatch(&self, other: &Record) -> Option<String> {
-        if self.destination != other.destination {
+    pub fn is_of_another(&self, destination: &str, inputs: &[InputId]) -> Option<String> {
+        if self.destination != destination {
             return Some(format!(
-                "it is of a load into {}, not into {}",
-                self.destination, other.destination
+                "it is of a load into {}, not into {destination}",
+                self.destination
             ));
         }
-        if self.inputs.len() != other.inputs.len() {
+        if self.inputs.len() != inputs.len() {
             return Some(format!(
                 "it is of {} inputs, not of {}",
                 self.inputs.len(),
-                other.inputs.len()
+                inputs.len()
             ));
         }
-        let inputs = self.inputs.iter().zip(&other.inputs);
-        for ((was, is), (had, has)) in inputs.zip(self.entries.iter().zip(&other.entries)) {
-            if let Some(difference) = was.difference(is) {
-                return Some(format!("its input {} {difference}", was.name));
-            }
+        self.inputs.iter().zip(inputs).find_map(|(was, is)| {
+            let difference = was.difference(is)?;
+            Some(format!("its input {} {difference}", was.name))
+        })
+    }
+
+    /// Why this is not the journal of a load that would be described by `other`: what differs, with both values.
+    #[must_use]
+    pub fn mismatch(&self, other: &Record) -> Option<String> {
+        if let Some(difference) = self.is_of_another(&other.destination, &other.inputs) {
+            return Some(difference);
+        }
+        let entries = self.entries.iter().zip(&other.entries);
+        for (was, (had, has)) in self.inputs.iter().zip(entries) {
             if had != has {
                 return Some(format!(
                     "its input {} had {had} entries and has {has}",

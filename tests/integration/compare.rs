@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use super::support::command::{Dir, Ran, run};
+use super::support::command::{Dir, Ran, program, run, run_with};
 use super::support::dump::Dump;
 use super::support::loading::now_ms;
 use super::support::proxy::{Fault, On, Proxy};
@@ -463,6 +463,7 @@ fn expired_dropped_mapped_and_sampled_keys() {
         .string_key("past", "v");
     let file = dir.file("dump.rdb", dump.finish(super::support::dump::Crc::Right));
     let server = Server::start("redis-7.0");
+    let journal = dir.path().join("load.journal").display().to_string();
     run([
         "load",
         &file,
@@ -471,14 +472,20 @@ fn expired_dropped_mapped_and_sampled_keys() {
         "--quiet",
         "--map-db",
         "0:3",
+        "--journal",
+        &journal,
     ])
     .ends_with(0);
     while now_ms() < soon + 50 {
         thread::sleep(Duration::from_millis(50));
     }
-    // By an instant before, and by one behind the expiry.
-    let before = (soon - 1000).to_string();
-    for (rest, expired, meanwhile) in [(vec!["--now", &before], 1, 1), (vec![], 2, 0)] {
+    // By an instant before, by one behind the expiry, and by the load's own, which its journal knows.
+    let (before, behind) = ((soon - 1000).to_string(), (soon + 10).to_string());
+    for (rest, expired, meanwhile) in [
+        (vec!["--now", &before], 1, 1),
+        (vec!["--now", &behind], 2, 0),
+        (vec!["--journal", &journal], 1, 1),
+    ] {
         let mut args = vec!["--map-db", "0:3", "--json", "--extra"];
         args.extend(rest);
         let ran = compare(&file, &server.url(), &args);
@@ -525,6 +532,90 @@ fn expired_dropped_mapped_and_sampled_keys() {
         &["--map-db", "0:3", "--match", "k1*", "--json"],
     );
     assert_eq!(ran.ends_with(0).json()["outcomes"]["same"], 111);
+}
+
+/// Expiries that were counted from the load's instant are known by its journal, to the tolerance; one of another load says
+/// nothing.
+#[test]
+fn a_comparison_takes_the_instant_from_the_journal() {
+    let dir = Dir::new();
+    let dump = |value: &str| {
+        Dump::redis(6)
+            .select_db(0)
+            .expire_ms(1000)
+            .string_key("past", value)
+            .expire_ms(1000)
+            .string_key("other", "v")
+            .finish(super::support::dump::Crc::Right)
+    };
+    let file = dir.file("dump.rdb", dump("v"));
+    let journal = dir.path().join("load.journal").display().to_string();
+    let server = Server::start("redis-7.0");
+    let url = server.url();
+    let load = ["load", &file, "--to", &url, "--expired", "ttl=100"];
+    run(load.into_iter().chain(["--journal", &journal])).ends_with(0);
+    thread::sleep(Duration::from_millis(2500));
+    let named = ["--json", "--expired", "ttl=100", "--journal", &journal];
+    let ran = compare(&file, &url, &named);
+    assert_eq!(ran.ends_with(0).json()["outcomes"]["same"], 2, "{ran:?}");
+    // Five seconds too early: without the instant that is an expiry which a load may have set.
+    server.run("EXPIRE past 92");
+    let ran = compare(&file, &url, &["--json", "--expired", "ttl=100"]);
+    assert_eq!(ran.ends_with(0).json()["outcomes"]["same"], 2, "{ran:?}");
+    let ran = compare(&file, &url, &named);
+    let found = ran.ends_with(1).json();
+    assert_eq!(found["outcomes"]["different"], 1, "{ran:?}");
+    assert_eq!(found["outcomes"]["same"], 1, "{ran:?}");
+    // Found without being named.
+    server.run("DEL past other");
+    let beside = |args: &[&str]| {
+        let mut program = program();
+        run_with(program.env_remove("RDBRIDGE_JOURNAL_DIR").args(args), b"")
+    };
+    beside(&load).ends_with(0);
+    thread::sleep(Duration::from_millis(1500));
+    server.run("EXPIRE past 92");
+    let unnamed = [
+        "compare",
+        &file,
+        "--to",
+        &url,
+        "--json",
+        "--expired",
+        "ttl=100",
+    ];
+    let ran = beside(&unnamed);
+    let found = ran.ends_with(1).json();
+    assert_eq!(found["outcomes"]["different"], 1, "{ran:?}");
+    assert!(ran.stderr.contains("says its journal"), "{ran:?}");
+    // Of another dump under the same name: not meant, and refused where it is.
+    dir.file("dump.rdb", dump("w"));
+    let ran = beside(&unnamed);
+    assert_eq!(ran.ends_with(1).json()["outcomes"]["same"], 1, "{ran:?}");
+    assert!(!ran.stderr.contains("says its journal"), "{ran:?}");
+    let ran = compare(&file, &url, &named);
+    ran.ends_with(2);
+    assert!(ran.stderr.contains("is of another load"), "{ran:?}");
+}
+
+/// As long as it is to be tried, a destination that is away is asked again; not at all where that is not wanted.
+#[test]
+fn a_destination_that_is_away_is_asked_again_for_as_long_as_said() {
+    let (dir, server) = (Dir::new(), Server::start("redis-7.0"));
+    feed(&server, &[line("SET a 1"), line("SET b 2")]);
+    let file = saved(&server, &dir);
+    let away = || Proxy::sequence(server.port(), On::Data, vec![Fault::CutReplies(1); 5]);
+    let ran = compare(&file, &away().url(), &["--json"]);
+    let entries = ran.ends_with(0).json()["entries"].clone();
+    assert_eq!(ran.json()["outcomes"]["same"], entries, "{ran:?}");
+    for time in ["0", "1s"] {
+        let begun = std::time::Instant::now();
+        let ran = compare(&file, &away().url(), &["--json", "--retry-for", time]);
+        let found = ran.ends_with(4).json();
+        assert_eq!(found["outcomes"]["not_reached"], entries, "{ran:?}");
+        assert_eq!(found["adds_up"], true, "{ran:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{ran:?}");
+    }
 }
 
 /// What differs is read again: a replica that follows, a key that is written meanwhile.

@@ -55,6 +55,10 @@ pub struct Options {
     pub connections: usize,
     /// How fast it may be at the most, over all connections.
     pub rates: Rates,
+    /// The run's instant is that of the load, so an expiry that was counted from it is known.
+    pub instant_of_load: bool,
+    /// How long a destination that is gone, busy or loading is asked again without an answer.
+    pub retry_for: Duration,
     /// Look for keys that only the destination has.
     pub extra: bool,
     /// Make digests of what is compared (not of a sample).
@@ -74,6 +78,8 @@ impl Default for Options {
             touch: false,
             connections: 1,
             rates: Rates::default(),
+            instant_of_load: false,
+            retry_for: Duration::from_secs(60),
             extra: false,
             digests: false,
             spool_dir: PathBuf::from("/tmp"),
@@ -463,6 +469,7 @@ impl Compare {
             watcher,
             stop: &stop,
             pace: &self.pace,
+            retry_for: self.options.retry_for,
             evicts: evicts(&self.facts),
             digests: self.options.digests && self.sample.is_none(),
             again,
@@ -486,6 +493,7 @@ impl Compare {
                 Feed {
                     input,
                     policies: &self.options.policies,
+                    instant_of_load: self.options.instant_of_load,
                     sample: self.sample.as_ref(),
                     names: self.names.as_mut().filter(|_| only.is_none()),
                     only,
@@ -644,6 +652,7 @@ impl<'data> Feeder<'data> {
 struct Feed<'r> {
     input: u32,
     policies: &'r Policies,
+    instant_of_load: bool,
     sample: Option<&'r Sample>,
     /// All names are wanted, for the search for extra keys.
     names: Option<&'r mut extra::Names>,
@@ -675,7 +684,7 @@ fn feed<'data>(
             if only.binary_search(&entry.ordinal).is_ok() {
                 if stop.is_set() {
                     tally.add(Outcome::NotReached, 1);
-                } else if let Ok(wanted) = wanted(&entry, feed.policies) {
+                } else if let Ok(wanted) = wanted(&entry, feed.policies, feed.instant_of_load) {
                     feeder.push(wanted);
                 }
             }
@@ -693,7 +702,7 @@ fn feed<'data>(
             selection.admits(&entry, &mut scratch)
         })();
         let outcome = match admitted {
-            Ok(true) => match wanted(&entry, feed.policies) {
+            Ok(true) => match wanted(&entry, feed.policies, feed.instant_of_load) {
                 Ok(_)
                     if feed
                         .sample
@@ -722,12 +731,13 @@ fn feed<'data>(
 fn wanted<'data>(
     entry: &Entry<'data>,
     policies: &Policies,
+    instant_of_load: bool,
 ) -> std::result::Result<Wanted<'data>, Outcome> {
     let expire_at_ms = arrival(entry, policies).map_err(|outcome| match outcome {
         Arrival::Empty => Outcome::Empty,
         _ => Outcome::Expired,
     })?;
-    let given = matches!(policies.expired, ExpiredPolicy::Ttl(_));
+    let given = !instant_of_load && matches!(policies.expired, ExpiredPolicy::Ttl(_));
     let expiry = match expire_at_ms {
         None => Expiry::Never,
         // Counted from the load's instant, which was before ours.

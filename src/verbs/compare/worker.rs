@@ -24,6 +24,8 @@ pub(super) struct Shared<'run> {
     pub(super) stop: &'run Stop,
     /// How fast it may go.
     pub(super) pace: &'run Pace,
+    /// How long it is asked again without an answer.
+    pub(super) retry_for: Duration,
     /// Which keys without an expiry, and with one, the destination may have evicted.
     pub(super) evicts: [bool; 2],
     /// Make digests of what is compared.
@@ -59,15 +61,17 @@ impl Stop {
     }
 }
 
-/// Connections that fail one after the other without any answer between them: then the run ends.
+/// Connections that fail one after the other without any answer between them: then the run ends, whatever it may take
+/// elsewhere.
 const FAILURES: u32 = 4;
 
-/// A server that says itself that it will answer again is tried for so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest pause between two tries.
+const LONGEST: Duration = Duration::from_secs(5);
 
-/// Whether a server says that, in these words.
+/// Whether a server says that it will answer again, or there is nobody to say anything.
 fn passes(error: &Error) -> bool {
-    const WORDS: [&str; 5] = [
+    const WORDS: [&str; 6] = [
+        "closed the connection",
         "BUSY ",
         "LOADING ",
         "MASTERDOWN ",
@@ -75,7 +79,7 @@ fn passes(error: &Error) -> bool {
         "TRYAGAIN ",
     ];
     let text = error.what();
-    WORDS.iter().any(|words| text.contains(words))
+    error.io_error().is_some() || WORDS.iter().any(|words| text.contains(words))
 }
 
 /// Counts what came out.
@@ -114,14 +118,18 @@ pub(super) fn run<'data>(shared: &Shared<'_>, batches: &Receiver<Vec<Wanted<'dat
             failures.saturating_add(1)
         };
         let over = match passes(&error) {
-            true => answered.elapsed() >= PATIENCE,
-            false => failures >= FAILURES,
+            true => answered.elapsed() >= shared.retry_for,
+            false => failures >= FAILURES || shared.retry_for.is_zero(),
         };
         if error.kind() != ErrorKind::Destination || over {
             shared.stop.set(error);
             break;
         }
-        std::thread::sleep(Duration::from_millis(100u64 << failures.min(5)));
+        let pause = Duration::from_millis(100u64 << failures.min(6)).min(LONGEST);
+        let until = Instant::now() + pause.min(shared.retry_for.saturating_sub(answered.elapsed()));
+        while !shared.stop.is_set() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
     let mut left = waiting.len() as u64;
     if shared.stop.is_set() {
