@@ -86,10 +86,18 @@ impl JournalFile {
     /// Reads a journal, locked or not; `None` where there is none.
     ///
     /// # Errors
-    /// `Io` where it cannot be read, `Corrupt` where it is no whole journal, `Unsupported` where it is one of another
-    /// version.
+    /// `Usage` where it is no regular file, `Io` where it cannot be read, `Corrupt` where it is no whole journal,
+    /// `Unsupported` where it is one of another version.
     pub fn read(path: &Path) -> Result<Option<Record>> {
         let mut text = Vec::new();
+        // A pipe would be waited for without end, and a device's name be given to a file.
+        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("{} is no regular file, so it is no journal", path.display()),
+            )
+            .with_hint("name another one with --journal"));
+        }
         match File::open(path) {
             Ok(file) => {
                 file.take(LONGEST)

@@ -11,7 +11,7 @@ use redis::Value;
 
 use super::cluster;
 use super::support::cluster::{Cluster, ask};
-use super::support::command::{Dir, journal_dir, program, run_with};
+use super::support::command::{Dir, journal_dir, program, program_to_signal, run_with};
 use super::support::contents::{differs_in_meaning, read};
 use super::support::dump::{Crc, Dump, length, string};
 use super::support::loading::{Loaded, load, now_ms, options};
@@ -389,7 +389,7 @@ fn killed_in_the_middle_of_a_long_list_and_started_again_nothing_is_left() {
         server.run("SET list~rdbridge~0123456789ab~1 precious");
         let journals = journal_dir();
         let command = |more: &[&str]| {
-            let mut command = program();
+            let mut command = program_to_signal();
             command
                 .env("RDBRIDGE_JOURNAL_DIR", &journals)
                 .args(["load", &file, "--to", &server.url(), "--json"])

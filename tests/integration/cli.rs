@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::command::{Dir, program, run, run_with};
+use super::support::command::{Dir, program, program_to_signal, run, run_with};
 use super::support::dump::{self, Crc, Dump};
 use super::support::server::{Server, free_port};
 use super::support::testdata_dir;
@@ -173,7 +173,7 @@ fn exit_4_for_a_destination_that_cannot_be_used() {
 fn exit_5_when_interrupted() {
     // A stream that goes on and on: the first signal ends the reading, whether more comes or not.
     for signals in [1, 2] {
-        let mut child = program()
+        let mut child = program_to_signal()
             .args(["check", "-q", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdbridge::outcome::Outcome;
 
-use crate::support::command::{Dir, program};
+use crate::support::command::{Dir, program_to_signal};
 use crate::support::dump::{Crc, Dump};
 use crate::support::loading::{load, options};
 use crate::support::proxy::{Fault, On, Proxy};
@@ -28,7 +28,7 @@ struct Running(Child);
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let child = program()
+        let child = program_to_signal()
             .arg("load")
             .args(args)
             .stdin(Stdio::piped())

@@ -620,6 +620,23 @@ fn a_finished_journal_is_believed_only_as_long_as_the_keys_are_there() {
 }
 
 #[test]
+fn a_journal_is_a_file_and_nothing_that_would_be_waited_for() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    for journal in [pipe.to_str().expect("text"), "/dev/null"] {
+        let args = ["load", &file, "--to", &server.url(), "--journal", journal];
+        let ran = run_with(program().args(args), b"");
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains("no regular file"), "{ran:?}");
+    }
+    assert_eq!(there(&server), 0);
+}
+
+#[test]
 fn a_journal_that_is_not_that_of_this_load_is_refused_with_what_differs() {
     let server = Server::start("redis-7.0");
     let dir = Dir::new();

@@ -2,6 +2,7 @@
 
 use super::Load;
 use crate::error::{Error, ErrorKind, Result};
+use crate::outcome::Outcome;
 use crate::replay::{Decision, Ladder, Step};
 use crate::resp::{Arg, Reply};
 use crate::select::Selection;
@@ -70,12 +71,30 @@ impl Load {
         Ok((asked, there))
     }
 
-    /// Refuses to go on where most of what was looked up is gone.
+    /// Refuses to go on where most of what should be there is gone. What was looked up are keys that were sent, so keys that
+    /// the destination refused are among them in the proportion that the journal knows.
     ///
     /// # Errors
     /// `Destination`, with both numbers.
     pub fn demand_there(&self, asked: u64, there: u64) -> Result<()> {
-        if there.saturating_mul(2) >= asked {
+        let outcomes = self.recorder.outcomes();
+        let absent = outcomes.get(Outcome::Failed);
+        let restored = outcomes
+            .iter()
+            .filter(|(outcome, _)| matches!(outcome, Outcome::Restored(_)))
+            .map(|(_, keys)| keys);
+        let sent = [
+            Outcome::Conflict,
+            Outcome::Existing,
+            Outcome::AlreadyThere,
+            Outcome::ReadBackDifferent,
+        ]
+        .into_iter()
+        .map(|outcome| outcomes.get(outcome))
+        .chain(restored)
+        .fold(absent, u64::saturating_add);
+        let expected = u128::from(asked) * u128::from(sent.saturating_sub(absent));
+        if u128::from(there) * 2 * u128::from(sent.max(1)) >= expected {
             return Ok(());
         }
         Err(Error::new(

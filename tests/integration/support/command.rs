@@ -38,7 +38,18 @@ impl Ran {
 
 /// The program with nothing of ours in its environment.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(PROGRAM);
+    without_ours(Command::new(PROGRAM))
+}
+
+/// The same, for tests that send it signals: it catches them though the tests run where they are ignored (in the background,
+/// under `nohup`), which it would respect.
+pub(crate) fn program_to_signal() -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", PROGRAM]);
+    without_ours(command)
+}
+
+fn without_ours(mut command: Command) -> Command {
     for name in ["RDBRIDGE_PASSWORD", "REDISCLI_AUTH", "TMPDIR"] {
         command.env_remove(name);
     }
