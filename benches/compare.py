@@ -274,7 +274,7 @@ def main():
     table += [("---",) * 10] + ROWS
     text = "\n".join("| " + " | ".join(line) + " |" for line in table)
     cpu = next((l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-    text += f"\n\nMeasured on {os.cpu_count()} cores ({cpu}), {platform.system()} {platform.release()}, page cache warm, {options.runs} pairs each, alternating."
+    text += f"\n\nMeasured on {os.cpu_count()} cores ({cpu}), {platform.system()} {platform.release()}, page cache warm, {options.runs} pairs each ({max(2, options.runs // 2)} of the loads of large), alternating."
     print(text)
     if options.write_readme:
         readme = ROOT / "README.md"
