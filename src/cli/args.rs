@@ -434,10 +434,10 @@ pub(crate) struct PolicyArgs {
     /// While a replica of the destination is further behind, nothing is sent
     #[arg(long, value_name = "BYTES", default_value = "64MiB")]
     pub(crate) max_replica_lag: ByteCount,
-    /// A value whose RESTORE would hold the destination for longer goes by plain commands [default: 500, or 50 where the
-    /// destination holds keys]
+    /// A value whose RESTORE would hold the destination for longer goes by plain commands [default: --max-latency where
+    /// that is given, 50 with --keys-from or where the destination holds keys, else 500]
     #[arg(long, value_name = "MS")]
-    pub(crate) max_stall: Option<u32>,
+    max_stall: Option<u32>,
     /// Slow down where the destination's other clients would wait so many milliseconds longer (one connection)
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_latency: Option<u32>,
@@ -462,6 +462,18 @@ pub(crate) struct PolicyArgs {
     /// What the destination is, where it does not say: redis-7.2, valkey-8.1
     #[arg(long, value_name = "SERVER")]
     pub(crate) assume: Option<Assumed>,
+}
+
+impl PolicyArgs {
+    /// The longest pause that a `RESTORE` may cost the destination, where something was said of it. Whoever repairs by a list
+    /// of names repairs what others use already.
+    pub(crate) fn max_stall(&self, keys_from: bool) -> Option<Duration> {
+        const GENTLE_MS: u32 = 50;
+        self.max_stall
+            .or(self.max_latency)
+            .or(keys_from.then_some(GENTLE_MS))
+            .map(|ms| Duration::from_millis(ms.into()))
+    }
 }
 
 /// How fast the destination may be worked on, over all connections.
@@ -827,5 +839,25 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_longest_pause_is_what_was_said_last() {
+        let stall = |more: &[&str], keys_from| {
+            let words = ["rdbridge", "load", "f", "--to", "redis://h"];
+            let Verb::Load(args) = Cli::parse_from(words.iter().chain(more)).verb else {
+                panic!("a load");
+            };
+            args.policy
+                .max_stall(keys_from)
+                .map(|stall| stall.as_millis())
+        };
+        assert_eq!(stall(&[], false), None);
+        assert_eq!(stall(&[], true), Some(50));
+        assert_eq!(stall(&["--max-latency", "9"], true), Some(9));
+        assert_eq!(
+            stall(&["--max-latency", "9", "--max-stall", "7"], true),
+            Some(7)
+        );
     }
 }

@@ -324,7 +324,7 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         max_latency: policy
             .max_latency
             .map(|ms| Duration::from_millis(ms.into())),
-        max_stall: policy.max_stall.map(|ms| Duration::from_millis(ms.into())),
+        max_stall: policy.max_stall(args.select.keys_from.is_some()),
         max_replica_lag: Some(policy.max_replica_lag.0),
         connections: match policy.max_latency {
             Some(_) => 1,

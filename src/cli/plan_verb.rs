@@ -212,9 +212,7 @@ fn options(args: &PlanArgs, run: &Run, selection: &Selection, surveys: &[Survey]
         skip_functions: left_out || matches!(policy.functions, Some(Functions::Skip)),
         allow_eviction: policy.allow_eviction,
         trust_input: policy.trust_input,
-        max_stall: policy
-            .max_stall
-            .map(|ms| std::time::Duration::from_millis(ms.into())),
+        max_stall: policy.max_stall(args.select.keys_from.is_some()),
         untrusted: policy.untrusted,
         skip_damaged: policy.skip_damaged,
         rates: policy.gentle.rates(),
