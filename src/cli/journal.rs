@@ -180,6 +180,31 @@ pub(crate) fn instant(
     }
 }
 
+/// A ledger has every key that did not arrive, or says which it lacks.
+fn same_ledger(args: &LoadArgs, record: &Record) -> Result<()> {
+    let outcomes = &record.acknowledged.outcomes;
+    let missed = outcomes
+        .iter()
+        .filter(|(outcome, _)| outcome.is_finding())
+        .fold(0u64, |sum, (_, keys)| sum.saturating_add(keys));
+    match (&args.journal.failures, record.ledger) {
+        (None, Some(_)) => Err(Error::new(
+            ErrorKind::Usage,
+            "this load keeps a ledger of the keys that did not arrive, and it would end here",
+        )
+        .with_hint("give --failures with the same file to go on, or --restart to begin anew")),
+        (Some(path), None) if missed > 0 => {
+            super::say(&format!(
+                "{} begins in the midst of this load: {} that did not arrive before are not in it",
+                path.display(),
+                plural(missed, "key")
+            ));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Opened {
     /// Makes the journal of this run, out of what an earlier one left where that is the same load.
     pub(crate) fn journal(
@@ -237,6 +262,9 @@ impl Opened {
                 }
             }
         };
+        if record.runs > 1 && record.phase != Phase::Done {
+            same_ledger(args, &record)?;
+        }
         let ledger = args
             .journal
             .failures

@@ -584,6 +584,45 @@ fn who_gives_up_says_so_and_the_next_run_goes_on() {
 }
 
 #[test]
+fn a_ledger_neither_ends_nor_begins_in_the_midst_of_a_load_unsaid() {
+    let server = Server::start("redis-7.0");
+    for (first, second) in [(true, false), (false, true)] {
+        let dir = Dir::new();
+        let file = dir.file("dump.rdb", dump());
+        let ledger = dir.path().join("ledger").display().to_string();
+        let with = |wanted: bool| match wanted {
+            true => vec!["--failures", ledger.as_str()],
+            false => Vec::new(),
+        };
+        prepare(&server);
+        let (commands, _) = traffic(&server, &dump(), false);
+        prepare(&server);
+        let cut = vec![Fault::CutCommands(commands / 2)];
+        let proxy = Proxy::sequence(server.port(), On::Data, cut);
+        let mut once = Command::new(&file, &proxy.url(), &[]);
+        let limit = once.args.iter_mut().find(|arg| *arg == "20s");
+        *limit.expect("an argument") = "0".to_owned();
+        assert_eq!(once.run(&with(first)).code, 4);
+        let again = once.run(&with(second));
+        if first {
+            assert_eq!(again.code, 2, "{again:?}");
+            assert!(again.stderr.contains("keeps a ledger"), "{again:?}");
+            let again = once.run(&with(true));
+            assert_eq!(again.code, 1, "{again:?}");
+            let lines = std::fs::read_to_string(&ledger).expect("a ledger");
+            assert_eq!(lines.lines().count() as u64, KEYS / 10);
+        } else {
+            assert_eq!(again.code, 1, "{again:?}");
+            assert!(
+                again.stderr.contains("in the midst of this load"),
+                "{again:?}"
+            );
+        }
+        holds(&server, OnConflict::Fail, "a ledger");
+    }
+}
+
+#[test]
 fn a_finished_journal_is_believed_only_as_long_as_the_keys_are_there() {
     let server = Server::start("redis-7.0");
     let dir = Dir::new();
