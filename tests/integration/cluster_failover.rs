@@ -219,7 +219,10 @@ fn the_master_that_a_sentinel_names_at_each_time() {
     let mut replaced = false;
     let (report, told) = load(connector, &data, patient(), || {}, &mut |entries| {
         if entries > 500 && !std::mem::replace(&mut replaced, true) {
-            assert_eq!(text(port, "SENTINEL FAILOVER mymaster"), "OK");
+            // It refuses (NOGOODSLAVE) until it has heard of the replica again.
+            wait_until("the sentinel promotes the replica", || {
+                text(port, "SENTINEL FAILOVER mymaster") == "OK"
+            });
             // The old one takes writes for some seconds yet: they are lost behind its OK.
             let other = replica.port().to_string();
             wait_until("there is another master", || {

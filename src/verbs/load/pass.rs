@@ -84,6 +84,8 @@ impl Load {
         };
         let (mut entries, mut repetitions) = (0, None);
         std::thread::scope(|scope| {
+            // The caller's own words may end this by a panic: the threads must not wait for ever then.
+            let _over = AtEnd(&done);
             if !stop.is_set() {
                 let watch = eviction::Run {
                     shards: &self.shards,
@@ -347,6 +349,15 @@ fn recount(
     )?;
     shared.recorder.set_outcomes(tally);
     Ok(())
+}
+
+/// Says to the threads beside a pass that it is over, however it is left.
+struct AtEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// How often an interrupt is looked for.
