@@ -149,13 +149,21 @@ impl<'f> Acceptance<'f> {
         terms
     }
 
-    /// Whether nobody knows if the destination has the module for such values: its modules are hidden, or this is the value of
-    /// a module that we have no name for, and some are loaded. They are sent where a refusal costs nothing.
+    /// Whether nobody knows if the destination has the module for such values: its modules are hidden, this is the value of
+    /// a module that we have no name for, and some are loaded, or of one that changed its values without saying so. They are
+    /// sent where a refusal costs nothing.
     #[must_use]
     pub fn is_doubtful(&self, module: ModuleId) -> bool {
         self.footer_for_module(module).is_ok()
             && match &self.facts.modules {
-                Some(_) => module_of(&module.name()).is_none(),
+                Some(_) => match module_of(&module.name()) {
+                    // Those that 8.2 writes have the same version in their ID, and 8.0 refuses them (measured).
+                    Some("vectorset") => {
+                        let reads_all = Version::new(8, 2, 0);
+                        self.facts.is_at_least(Product::Redis, reads_all) == Some(false)
+                    }
+                    other => other.is_none(),
+                },
                 None => true,
             }
     }

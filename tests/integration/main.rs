@@ -72,6 +72,9 @@ mod compare;
 // Newer dumps into older servers.
 mod older;
 
+// Every required server's dump into every required server.
+mod matrix;
+
 // What a load would do, before it.
 mod plan;
 

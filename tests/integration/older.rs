@@ -33,7 +33,7 @@ const SOURCES: &[&str] = &[
 ];
 
 /// Whether `RESTORE` of this type works there, as measured (docs of the format, 6.1).
-fn knows(name: &str, value_type: ValueType, dialect: Dialect) -> bool {
+pub(crate) fn knows(name: &str, value_type: ValueType, dialect: Dialect) -> bool {
     let (product, major, minor) = version_of(name);
     let valkey = product == "valkey";
     let redis_from = |from| !valkey && (major, minor) >= from;
