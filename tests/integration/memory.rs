@@ -201,7 +201,7 @@ fn cases(of: &[&[&str]], dump: &Path) -> Vec<Case> {
         .collect()
 }
 
-/// Loads `dump` into an empty server.
+/// Loads `dump` into an empty server, in which something must have arrived.
 fn load(
     on_conflict: &str,
     connections: u64,
@@ -222,10 +222,13 @@ fn load(
     }
     let run = case.run(spool_dir);
     let arrived = server.run("DBSIZE");
+    // With what the run itself said, for that is why.
     assert!(
         matches!(arrived, redis::Value::Int(1..)),
-        "{}: {arrived:?} keys arrived",
-        case.what
+        "{}: {arrived:?} keys arrived: {:?}; {run:#?}\n{}",
+        case.what,
+        run.complaint(case.budget(), case.codes),
+        server.log()
     );
     (case, run)
 }

@@ -57,10 +57,12 @@ pub(super) fn run<A: AsRef<OsStr>>(
         .expect("prlimit, of util-linux, runs: tests/all.sh installs it");
     let (mut own, mut data, mut looks) = (0, 0, 0);
     let status = loop {
-        // A process that has ended and was not waited for has no such lines.
+        // A process that has ended and was not waited for has no such lines. And for a moment after it was started it still is a
+        // copy of this one, with this one's memory: its parent is let go when the old memory is, before the new one is there.
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         let bytes = |name: &str| field(&status, name).unwrap_or(0);
-        if status.contains("\nVmData:") {
+        let called = |path: &str| is_called(&status, path);
+        if status.contains("\nVmData:") && (called("prlimit") || called(program)) {
             own = own.max(bytes("RssAnon:") + bytes("RssShmem:"));
             data = data.max(bytes("VmData:"));
             looks += 1;
@@ -115,6 +117,13 @@ impl Run {
         }
         (self.own > budget).then(numbers)
     }
+}
+
+/// Whether the process of this `/proc/PID/status` runs the program at `path`: names are cut off there.
+fn is_called(status: &str, path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let name = name.get(..15).unwrap_or(name);
+    status.lines().next() == Some(&format!("Name:\t{name}"))
 }
 
 /// A field of `/proc/PID/status`, in bytes.

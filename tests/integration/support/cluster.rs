@@ -9,7 +9,7 @@ use super::server::Server;
 use super::wire::Client;
 
 /// How long it may take to agree.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Masters in order of their slots, then replicas.
 #[derive(Debug)]
