@@ -146,6 +146,31 @@ impl Ledger {
         Ok(())
     }
 
+    /// How long it is with all lines that count, bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Lines behind `length` count no more. [`Ledger::cut`] must follow before the next one is added.
+    pub fn count_to(&mut self, length: u64) {
+        self.length = self.length.min(length);
+    }
+
+    /// Takes off what counts no more.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn cut(&mut self) -> Result<()> {
+        let length = self.length;
+        let cut = self.file.flush().and_then(|()| {
+            let file = self.file.get_mut();
+            file.set_len(length)?;
+            file.seek(SeekFrom::Start(length)).map(drop)
+        });
+        cut.map_err(|error| cannot(&self.path, error))
+    }
+
     /// Makes all lines durable, and says how long it is.
     ///
     /// # Errors

@@ -22,6 +22,9 @@ pub struct Progress {
     /// What they lost on their way.
     #[serde(default, skip_serializing_if = "LossCounts::is_empty")]
     pub losses: LossCounts,
+    /// How long the ledger was with the lines of these entries, bytes; zero without one.
+    #[serde(default)]
+    pub ledger: u64,
 }
 
 impl Progress {
@@ -186,7 +189,7 @@ pub struct Record {
     pub staging: String,
     /// Function libraries.
     pub functions: Counted,
-    /// Bytes of the ledger that belong to `acknowledged`.
+    /// Bytes of the ledger that are durable and count; `None` without one.
     pub ledger: Option<u64>,
     /// Keys that the destination evicted meanwhile.
     pub evicted: u64,

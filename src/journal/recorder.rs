@@ -184,12 +184,15 @@ impl Recorder {
     /// The ledger cannot be written.
     pub fn finished(&self, positions: &Ranges, outcomes: &Tally, misses: &[Miss]) -> Result<()> {
         let mut inner = self.inner();
+        let inner = &mut *inner;
         inner.record.acknowledged.add(positions, outcomes);
         inner.doubtful.remove_all(positions);
         let Some(ledger) = &mut inner.ledger else {
             return Ok(());
         };
-        misses.iter().try_for_each(|miss| ledger.add(miss))
+        misses.iter().try_for_each(|miss| ledger.add(miss))?;
+        inner.record.acknowledged.ledger = ledger.length();
+        Ok(())
     }
 
     /// What finished entries lost on their way.
@@ -282,7 +285,16 @@ impl Recorder {
         inner.record.forget_unsettled();
         inner.doubtful = inner.record.uncertain.take().unwrap_or_default();
         let forgotten = before.saturating_sub(inner.record.acknowledged.finished.total());
+        // Those that did not arrive are tried again: their lines go when the journal counts them no more, for what is longer
+        // than the journal says is cut off anyway, and what is shorter is refused.
+        let lines = inner.record.acknowledged.ledger;
+        if let Some(ledger) = &mut inner.ledger {
+            ledger.count_to(lines);
+        }
         self.write(&mut inner)?;
+        if let Some(ledger) = &mut inner.ledger {
+            ledger.cut()?;
+        }
         Ok(forgotten)
     }
 

@@ -135,3 +135,65 @@ fn nothing_is_reserved_that_could_not_be_written_down() {
     assert!(recorder.reserve(50).is_err());
     assert_eq!(recorder.sent(), 0);
 }
+
+fn miss(key: &str) -> Miss {
+    Miss {
+        input: "dump.rdb".into(),
+        db: 0,
+        key: key.into(),
+        value_type: "string".into(),
+        bytes: 1,
+        offset: 9,
+        outcome: Outcome::Conflict.name(),
+        reason: "the destination has this key".into(),
+    }
+}
+
+/// What is tried again may fail again: it stands there once.
+#[test]
+fn lines_of_keys_that_are_uncertain_again_are_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, lines) = (dir.path().join("j"), dir.path().join("failures.ndjson"));
+    let file = JournalFile::lock(&path).unwrap();
+    let ledger = Ledger::open(&lines, None).unwrap();
+    let recorder = Recorder::new(record(100), Some(file), Some(ledger));
+    recorder.reserve(100).unwrap();
+    let conflict = |position: u64, key: &str| {
+        let mut outcomes = Tally::default();
+        outcomes.add(Outcome::Conflict);
+        let positions = Ranges::of(position..position + 1);
+        recorder
+            .finished(&positions, &outcomes, &[miss(key)])
+            .unwrap();
+    };
+    let in_file = || -> Vec<String> {
+        let text = std::fs::read_to_string(&lines).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| line["key"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    conflict(3, "kept");
+    recorder
+        .settle(recorder.acknowledged(), &[Cover::AtOnce])
+        .unwrap();
+    conflict(5, "once");
+    conflict(6, "twice");
+    recorder
+        .settle(recorder.acknowledged(), &[Cover::Unknown])
+        .unwrap();
+    assert_eq!(in_file(), ["kept", "once", "twice"]);
+    conflict(7, "not yet written down");
+    assert_eq!(recorder.forget_unsettled().unwrap(), 3);
+    assert_eq!(in_file(), ["kept"]);
+    conflict(5, "once");
+    recorder.end(Phase::Done, None).unwrap();
+    assert_eq!(in_file(), ["kept", "once"]);
+    let on_disk = JournalFile::read(&path).unwrap().unwrap();
+    let length = std::fs::metadata(&lines).unwrap().len();
+    assert_eq!(on_disk.ledger, Some(length));
+    assert_eq!(
+        (on_disk.acknowledged.ledger, on_disk.settled.ledger < length),
+        (length, true)
+    );
+}
