@@ -27,6 +27,7 @@ mod repeated;
 mod shards;
 mod standing;
 mod stop;
+mod strange;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -250,6 +251,7 @@ pub struct Load {
     also: BTreeSet<Node>,
     moved: u64,
     asked: u64,
+    strange: strange::Strange,
     facts: Facts,
     probed: Probed,
     terms: Terms,
@@ -461,6 +463,7 @@ impl Load {
             also: BTreeSet::new(),
             moved: 0,
             asked: 0,
+            strange: strange::Strange::default(),
             facts,
             probed,
             terms,

@@ -73,6 +73,7 @@ impl Load {
             far: &far,
             shards: &self.shards,
             redirects: &redirects,
+            strange: &self.strange,
             walk: self.walk.is_some(),
             spool_dir: self.options.spool_dir.as_path(),
             abilities: self.abilities.as_ref(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::again::passing;
 use super::build::Builder;
@@ -17,6 +17,7 @@ use super::pass::Far;
 use super::read_back::{self, ToRead};
 use super::shards::{Redirect, Redirects, Shards};
 use super::stop::{Stop, Why};
+use super::strange::{Strange, Verdict};
 use super::{KeyEvent, OnConflict, Verified, Watcher, doubtful};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::journal::{Miss, Ranges, Recorder};
@@ -50,6 +51,8 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) shards: &'run Shards,
     /// What nodes of a cluster sent on.
     pub(super) redirects: &'run Redirects,
+    /// Keys that were refused in words that are not known.
+    pub(super) strange: &'run Strange,
     /// Values are walked, and damaged ones refused, before they are sent.
     pub(super) walk: bool,
     pub(super) spool_dir: &'run Path,
@@ -915,19 +918,27 @@ impl<'data> Replies<'_, 'data> {
             self.ended(ticket, Outcome::Failed, &words);
             return Ok(());
         }
+        const ADVICE: &str = "is a quota of the service used up?";
+        // Those of the present row are not finished where it ends here: they go again with the next pass, or the next run.
+        let answered = self.shared.acknowledged.load(Ordering::Relaxed);
+        let of_a_minute = match self.shared.strange.add(Instant::now(), answered) {
+            Verdict::Key => None,
+            Verdict::Pause(refused, of) => Some((refused, of, Some(Why::Busy))),
+            Verdict::Stop(refused, of) => Some((refused, of, None)),
+        };
+        if let Some((refused, of, why)) = of_a_minute {
+            self.strange.clear();
+            let words = format!("{words}, and the like to {refused} of the last {of} keys");
+            return Err(self.stop(&words, ADVICE, why));
+        }
         if self.strange.len() < STRANGE_IN_A_ROW {
             self.strange.push((*ticket, words.clone()));
         }
         if self.strange.len() < STRANGE_IN_A_ROW {
             return Ok(());
         }
-        // None of them is finished: they go again with the next pass, or the next run.
         let words = format!("{words}, to {STRANGE_IN_A_ROW} keys in a row");
-        Err(self.stop(
-            &words,
-            "is a quota of the service used up?",
-            Some(Why::Busy),
-        ))
+        Err(self.stop(&words, ADVICE, Some(Why::Busy)))
     }
 
     /// A key that went by plain commands.
