@@ -166,7 +166,7 @@ pub fn react<'r>(reply: &Reply<'r>, asked: Asked, situation: Situation) -> React
                 || says("value is not an integer")
             {
                 Reaction::KeyFails
-            } else if says("Protocol error: invalid bulk length") {
+            } else if says("Protocol error: invalid bulk length") || says("max request size") {
                 Reaction::TooLarge
             } else if says("Protocol error: unauthenticated") || says("operation not permitted") {
                 Reaction::Login
@@ -456,6 +456,11 @@ mod tests {
             ),
             (
                 "ERR Protocol error: invalid bulk length",
+                Restore,
+                R::TooLarge,
+            ),
+            (
+                "ERR max request size exceeded. Limit: 10485760 bytes, Actual: 10485854 bytes.",
                 Restore,
                 R::TooLarge,
             ),

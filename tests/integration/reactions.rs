@@ -12,8 +12,9 @@ use rdbridge::snapshot::Snapshot;
 use rdbridge::verbs::load::{KeyEvent, Load, Options, PauseEvent, Report, Watcher, survey};
 
 use super::support::command::{Dir, run};
-use super::support::dump::{Crc, Dump, string};
+use super::support::dump::{Crc, Dump, length, string};
 use super::support::loading::{connector, options};
+use super::support::random::Random;
 use super::support::recorder::{REDIS, Recorder, Refusal};
 use super::support::server::Server;
 use super::support::wire::Client;
@@ -468,5 +469,63 @@ fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
     while !happens() {
         assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Small keys, a list of three million bytes in small elements, and a string of the same size that nothing compresses.
+fn with_large_values() -> Vec<u8> {
+    let mut random = Random::new(3, "limits", 0);
+    let noise: Vec<u8> = (0..3_000_000).map(|_| random.number() as u8).collect();
+    let mut list = length(60_000);
+    for i in 0..60_000 {
+        list.extend(string(format!("{i:050}")));
+    }
+    let small = |dump: Dump, from: u64| {
+        (from..from + 500).fold(dump, |dump, i| {
+            dump.string_key(format!("k{i}"), format!("value {i}"))
+        })
+    };
+    let dump = small(Dump::redis(7), 0).key(1, "list", list);
+    small(dump, 500)
+        .string_key("string", &noise)
+        .finish(Crc::Right)
+}
+
+/// The limit is known to nobody before: one server names it, the other closes the connection without a word.
+#[test]
+fn a_limit_that_is_hidden_is_learned_from_what_is_refused() {
+    for (limit, value, stays) in [
+        ("proto-max-bulk-len", "1mb", true),
+        ("client-query-buffer-limit", "1mb", false),
+    ] {
+        let server = Server::setup("redis-7.0").with(limit, [value]).start();
+        server.run("ACL SETUSER loader on >secret ~* +@all -config");
+        let told = Told::default();
+        let url = format!("redis://loader:secret@127.0.0.1:{}", server.port());
+        let report = load(&url, &with_large_values(), patient(), &told);
+        let case = format!("{limit}: {report:?} {:?}", told.pauses());
+        assert!(report.adds_up(), "{case}");
+        assert_eq!(
+            report.tally.get(Outcome::Restored(Road::Raw)),
+            1000,
+            "{case}"
+        );
+        assert_eq!(
+            report.tally.get(Outcome::Restored(Road::Commands)),
+            1,
+            "{case}"
+        );
+        assert_eq!(report.tally.get(Outcome::Refused), 1, "{case}");
+        assert_eq!(server.run("LLEN list"), redis::Value::Int(60_000), "{case}");
+        let keys = told.keys.lock().expect("not poisoned");
+        assert!(
+            matches!(&keys[..], [(key, Outcome::Refused, why)] if key == b"string" && why.contains("proto-max-bulk-len")),
+            "{limit}: {keys:?}"
+        );
+        let named = told
+            .pauses()
+            .iter()
+            .any(|words| words.contains("invalid bulk length"));
+        assert_eq!(named, stays, "{case}");
     }
 }

@@ -18,6 +18,7 @@ mod eviction;
 mod functions;
 mod lag;
 mod latency;
+mod limits;
 mod look_up;
 mod overlap;
 mod pacing;
@@ -252,6 +253,7 @@ pub struct Load {
     moved: u64,
     asked: u64,
     strange: strange::Strange,
+    limits: limits::Limits,
     facts: Facts,
     probed: Probed,
     terms: Terms,
@@ -464,6 +466,7 @@ impl Load {
             moved: 0,
             asked: 0,
             strange: strange::Strange::default(),
+            limits: limits::Limits::default(),
             facts,
             probed,
             terms,

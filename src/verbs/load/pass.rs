@@ -74,6 +74,7 @@ impl Load {
             shards: &self.shards,
             redirects: &redirects,
             strange: &self.strange,
+            limits: &self.limits,
             walk: self.walk.is_some(),
             spool_dir: self.options.spool_dir.as_path(),
             abilities: self.abilities.as_ref(),
@@ -193,6 +194,9 @@ impl Load {
         self.moved = self.moved.saturating_add(redirected(&redirects.moved));
         self.asked = self.asked.saturating_add(redirected(&redirects.asked));
         self.also.extend(redirects.unknown());
+        if let Some(most) = self.limits.learned() {
+            self.terms.max_bulk = self.terms.max_bulk.min(most);
+        }
         self.evictions_known &=
             !evictions.blind.load(Ordering::Relaxed) || self.evicted_before.is_none();
         self.evicted = self.evicted.max(evictions.grown.load(Ordering::Relaxed));

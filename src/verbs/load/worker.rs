@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::again::passing;
 use super::build::Builder;
+use super::limits::Limits;
 use super::pacing;
 use super::pass::Far;
 use super::read_back::{self, ToRead};
@@ -53,6 +54,8 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) redirects: &'run Redirects,
     /// Keys that were refused in words that are not known.
     pub(super) strange: &'run Strange,
+    /// Values that were too large.
+    pub(super) limits: &'run Limits,
     /// Values are walked, and damaged ones refused, before they are sent.
     pub(super) walk: bool,
     pub(super) spool_dir: &'run Path,
@@ -320,7 +323,12 @@ impl<'s, 'data> Worker<'s, 'data> {
             replies.flush();
         }
         let mut unknown = replies.unread();
+        let mut closed = pipeline.end() == Some(End::Lost);
         for (ticket, sent) in pipeline.unanswered() {
+            if std::mem::take(&mut closed) {
+                let position = shared.base.saturating_add(ticket.place.ordinal);
+                shared.limits.closed_upon(position, ticket.bytes);
+            }
             if sent && ticket.sent != Sent::Asking {
                 let position = shared.base.saturating_add(ticket.place.ordinal);
                 unknown.insert(position..position.saturating_add(1));
@@ -846,12 +854,18 @@ impl<'data> Replies<'_, 'data> {
             }
             Reaction::KeyFailsStrangely => self.strangely(&ticket, words),
             Reaction::TooLarge => {
-                self.ended(&ticket, Outcome::Failed, &words);
-                Err(self.stop(
-                    &words,
-                    "raise proto-max-bulk-len there, or leave the key out with --max-size",
-                    None,
-                ))
+                const ADVICE: &str =
+                    "raise proto-max-bulk-len there, or leave the key out with --max-size";
+                // It goes again by the next road, with the limit that was learned. What is large behind a key or an
+                // element, and not its value, cannot.
+                let why = match self.shared.limits.refused(ticket.bytes) {
+                    true => Some(Why::Lost),
+                    false => {
+                        self.ended(&ticket, Outcome::Failed, &words);
+                        None
+                    }
+                };
+                Err(self.stop(&words, ADVICE, why))
             }
             Reaction::OutOfStep => {
                 self.broken = true;
