@@ -67,11 +67,23 @@ impl Watcher for Told {
 
 /// A whole load, as often as it takes.
 fn load(url: &str, data: &[u8], options: Options, told: &Told) -> Report {
+    load_after(url, data, options, told, || {})
+}
+
+/// The same, with something done between the first questions and the first write.
+fn load_after(
+    url: &str,
+    data: &[u8],
+    options: Options,
+    told: &Told,
+    begun: impl FnOnce(),
+) -> Report {
     let snapshot = Snapshot::parse(data).expect("a dump");
     let now = options.policies.now_ms;
     let survey = survey(&snapshot, &mut Selection::all(), now, &mut |_| Ok(())).expect("sound");
     let surveys = std::slice::from_ref(&survey);
     let mut load = Load::begin(connector(url), surveys, options).expect("begins");
+    begun();
     loop {
         let mut all = Selection::all();
         load.replay(0, &snapshot, &survey, &mut all, told, &mut |_| Ok(()))
@@ -528,4 +540,37 @@ fn a_limit_that_is_hidden_is_learned_from_what_is_refused() {
             .any(|words| words.contains("invalid bulk length"));
         assert_eq!(named, stays, "{case}");
     }
+}
+
+/// Function libraries go before the keys, and wait like them.
+#[test]
+fn libraries_wait_for_memory_too() {
+    const CODE: &str =
+        "#!lua name=mylib\nredis.register_function('f', function(keys, args) return 1 end)";
+    let server = Server::start("redis-7.0");
+    let fill = || drop(server.run("CONFIG SET maxmemory 1"));
+    let data = Dump::redis(10)
+        .function(CODE)
+        .string_key("k", "v")
+        .finish(Crc::Right);
+    let told = Told::default();
+    let report = std::thread::scope(|scope| {
+        let (url, data, told) = (server.url(), &data, &told);
+        let loading = scope.spawn(move || load_after(&url, data, patient(), told, fill));
+        wait_until("it waits", || told.pauses().len() > 1);
+        assert_eq!(server.run("DBSIZE"), redis::Value::Int(0));
+        server.run("CONFIG SET maxmemory 0");
+        loading.join().expect("no panic")
+    });
+    let case = format!("{report:?} {:?}", told.pauses());
+    assert!(report.is_clean() && report.adds_up(), "{case}");
+    assert_eq!(report.functions.loaded, 1, "{case}");
+    assert!(
+        told.pauses()
+            .iter()
+            .all(|words| words.contains("OOM") && words.contains("function library")),
+        "{case}"
+    );
+    let listed = format!("{:?}", server.run("FUNCTION LIST"));
+    assert!(listed.contains("mylib"), "{listed}");
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rdbridge::outcome::Outcome;
+use rdbridge::outcome::{Outcome, Road};
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::verbs::load::{
@@ -233,7 +233,12 @@ fn a_connection_that_ends_anywhere_is_made_again_and_nothing_is_lost_or_doubled(
     let (commands, replies) = traffic(&server, &data, false);
     let places = if is_long() { 210 } else { 28 };
     let mut histogram = Histogram::new();
-    let policies = [OnConflict::Fail, OnConflict::Skip, OnConflict::Replace];
+    let policies = [
+        OnConflict::Fail,
+        OnConflict::Skip,
+        OnConflict::Replace,
+        OnConflict::Same,
+    ];
     for (n, on_conflict) in (0..places).flat_map(|n| policies.map(|policy| (n, policy))) {
         let mut random = Random::new(5, "cuts", n);
         // Spread evenly, and shaken a little.
@@ -284,6 +289,67 @@ fn a_connection_that_ends_anywhere_is_made_again_and_nothing_is_lost_or_doubled(
         }
     }
     histogram.is_fair("connections cut");
+}
+
+/// The first conflict ends it, whatever happened on the way: what is at the destination then is right, and counted.
+#[test]
+fn a_load_that_ends_at_the_first_conflict_does_so_behind_any_fault() {
+    let server = Server::start("redis-7.0");
+    let data = dump();
+    let (commands, replies) = traffic(&server, &data, false);
+    let places = if is_long() { 60 } else { 8 };
+    for n in 0..places {
+        let mut random = Random::new(5, "abort", n);
+        let (one, two) = (
+            random.number() % (commands / 2),
+            random.number() % (replies / 2),
+        );
+        let fault = match n % 4 {
+            0 => Fault::CutCommands(one + 100),
+            1 => Fault::CutReplies(two + 1),
+            2 => Fault::ResetReplies(two + 1),
+            _ => Fault::Stall(two + 1),
+        };
+        let there = KEYS * 3 / 4 + random.number() % (KEYS / 4);
+        let case = format!("{fault:?}, k{there} was there");
+        server.run("FLUSHALL");
+        server.run(&format!("SET k{there} old"));
+        let proxy = Proxy::sequence(server.port(), On::Data, vec![fault]);
+        let options = Options {
+            on_conflict: OnConflict::Abort,
+            retry_for: Duration::from_secs(20),
+            ..options()
+        };
+        let report = load(&proxy.url(), &data, options);
+        assert!(proxy.fired() > 0, "{case}: did not happen");
+        let told = format!("{case}: {report:?}");
+        assert!(report.pauses > 0, "{told}");
+        let stopped = report.stopped.as_ref().map(ToString::to_string);
+        assert!(
+            stopped.is_some_and(|words| words.contains("abort")),
+            "{told}"
+        );
+        assert!(report.adds_up(), "{told}");
+        assert_eq!(report.tally.get(Outcome::Conflict), 1, "{told}");
+        assert_eq!(
+            server.run(&format!("GET k{there}")),
+            Value::BulkString(b"old".to_vec()),
+            "{told}"
+        );
+        // What was sent behind it may have arrived, and is called uncertain then.
+        let Value::Int(size) = server.run("DBSIZE") else {
+            panic!("{case}")
+        };
+        let (arrived, restored) = (
+            size as u64 - 1,
+            report.tally.get(Outcome::Restored(Road::Raw)),
+        );
+        let uncertain = report.tally.get(Outcome::Uncertain);
+        assert!(
+            (restored..=restored + uncertain).contains(&arrived),
+            "{arrived} arrived; {told}"
+        );
+    }
 }
 
 #[test]
