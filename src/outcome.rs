@@ -24,6 +24,8 @@ pub enum Outcome {
     Restored(Road),
     /// The selection left it out.
     NotSelected,
+    /// It is of an older input: a newer one has its slot.
+    LeftToNewer,
     /// Its time was past at the run's instant, and the policy drops such keys.
     Expired,
     /// The destination said OK, but its time came while it was on its way: the destination may hold nothing.
@@ -52,11 +54,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in the order in which tables list them.
-    pub const ALL: [Outcome; 16] = [
+    pub const ALL: [Outcome; 17] = [
         Outcome::Restored(Road::Raw),
         Outcome::Restored(Road::Reencoded),
         Outcome::Restored(Road::Commands),
         Outcome::NotSelected,
+        Outcome::LeftToNewer,
         Outcome::Expired,
         Outcome::ExpiredOnArrival,
         Outcome::Existing,
@@ -79,6 +82,7 @@ impl Outcome {
             Outcome::Restored(Road::Reencoded) => "restored, re-encoded",
             Outcome::Restored(Road::Commands) => "restored, by commands",
             Outcome::NotSelected => "not selected",
+            Outcome::LeftToNewer => "left out, a newer input has the slot",
             Outcome::Expired => "expired, dropped",
             Outcome::ExpiredOnArrival => "expired while under way",
             Outcome::Existing => "existing, left alone",
@@ -102,6 +106,7 @@ impl Outcome {
             Outcome::Restored(Road::Reencoded) => "restored_reencoded",
             Outcome::Restored(Road::Commands) => "restored_commands",
             Outcome::NotSelected => "not_selected",
+            Outcome::LeftToNewer => "left_to_newer",
             Outcome::Expired => "expired",
             Outcome::ExpiredOnArrival => "expired_on_arrival",
             Outcome::Existing => "existing",
@@ -246,7 +251,7 @@ mod tests {
         for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(tally.get(outcome), i as u64 + 1);
         }
-        assert_eq!(tally.total(), 136);
+        assert_eq!(tally.total(), 153);
         tally.reclassify(Outcome::Conflict, Outcome::Duplicate);
         assert_eq!(
             (
@@ -254,7 +259,7 @@ mod tests {
                 tally.get(Outcome::Duplicate),
                 tally.total()
             ),
-            (8, 11, 136)
+            (9, 12, 153)
         );
     }
 
@@ -279,6 +284,7 @@ mod tests {
             Outcome::Existing,
             Outcome::AlreadyThere,
             Outcome::NotSelected,
+            Outcome::LeftToNewer,
         ] {
             tally.add(outcome);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use rdbridge::pace::Rates;
 use rdbridge::replay::ExpiredPolicy;
+use rdbridge::resp::Rename;
 use rdbridge::select::{Criteria, Glob, KeyPattern, Numbers, TtlFilter, TypeName};
 use rdbridge::target::{Assumed, NodeAlias};
 use rdbridge::time::Timestamp;
@@ -223,6 +224,8 @@ pub(crate) struct PlanArgs {
     pub(crate) how: ConnectArgs,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) shards: ShardArgs,
     /// Without a destination: for this server: redis-6.2, valkey-8.1; several times [default: all that matter]
     #[arg(long, value_name = "SERVER", conflicts_with = "to")]
     pub(crate) target: Vec<Assumed>,
@@ -256,6 +259,8 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
+    pub(crate) shards: ShardArgs,
+    #[command(flatten)]
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
     pub(crate) journal: JournalArgs,
@@ -275,6 +280,8 @@ pub(crate) struct CompareArgs {
     pub(crate) input: InputArgs,
     #[command(flatten)]
     pub(crate) destination: DestinationArgs,
+    #[command(flatten)]
+    pub(crate) shards: ShardArgs,
     /// By how many milliseconds expiries may differ
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     pub(crate) ttl_tolerance: u32,
@@ -334,6 +341,16 @@ pub(crate) struct ClusterArgs {
     /// The address is a sentinel's: load into the master that it watches under this name, asked at every connect
     #[arg(long, value_name = "NAME")]
     pub(crate) sentinel: Option<String>,
+}
+
+/// Dumps of a cluster's shards.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster and Sentinel")]
+pub(crate) struct ShardArgs {
+    /// Dumps of shards (those in a directory, or several that go into a cluster) that share slots, or that were taken over an
+    /// hour apart, are not refused: of each shared slot the keys of the younger file are taken
+    #[arg(long)]
+    pub(crate) newest_wins: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -426,6 +443,10 @@ pub(crate) struct PolicyArgs {
     /// Function libraries: load them, replace those that exist, or skip them [default: load; skip where keys are selected]
     #[arg(long, value_enum)]
     pub(crate) functions: Option<Functions>,
+    /// Cached Lua scripts of the dump: leave them out, or load them before the keys. They are a cache: clients that call a
+    /// script by its name send it again where the server does not know it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) scripts: Scripts,
     /// Connections to the destination; to each shard of a cluster
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) connections: u16,
@@ -590,6 +611,14 @@ pub(crate) enum Functions {
     #[default]
     Load,
     Replace,
+    Skip,
+}
+
+/// Cached scripts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scripts {
+    Load,
+    #[default]
     Skip,
 }
 
@@ -793,6 +822,9 @@ pub(crate) struct ConnectArgs {
     pub(crate) user: Option<String>,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
+    /// How often open connections log in again with what --password-command prints then, for tokens that expire; 0: never
+    #[arg(long, value_name = "TIME", default_value = "10m", requires = "password_command", value_parser = parse_duration)]
+    pub(crate) reauth_every: Duration,
     /// PEM file with the certificates to trust instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
@@ -808,6 +840,9 @@ pub(crate) struct ConnectArgs {
     /// Take any certificate: whoever sits on the way can read and change everything
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// A command that has another name there, as `rename-command` in the server's configuration says; may be repeated
+    #[arg(long, value_name = "COMMAND=NAME")]
+    pub(crate) rename_command: Vec<Rename>,
     /// The longest time to connect
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) connect_timeout: u32,

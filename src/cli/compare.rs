@@ -29,6 +29,7 @@ use super::journal;
 use super::output::{Grouped, Out, Table, input_name, plural};
 use super::plan::{self, Run};
 use super::progress::Lines;
+use super::shards::{self, Because};
 
 /// Keys that are told one by one on standard error.
 const TOLD: usize = 100;
@@ -89,6 +90,19 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
         ));
         ids.push(InputId::of(input.name(), input.bytes()));
         surveys.push(survey);
+    }
+    let because = Because::of(&args.input, &inputs, false).filter(|_| args.shards.newest_wins);
+    if let Some(because) = because {
+        shards::judge(
+            because,
+            true,
+            &args.input,
+            run,
+            &mut inputs,
+            &mut surveys,
+            &mut selection,
+            &|input, selection| survey(input, args, run, selection),
+        )?;
     }
     let mut compare = Compare::begin(
         connector.clone(),

@@ -12,7 +12,7 @@ use rdbridge::target::Node;
 use rdbridge::verbs::load::Journal;
 use rdbridge::{Error, ErrorKind, Result};
 
-use super::args::LoadArgs;
+use super::args::{LoadArgs, Scripts};
 use super::exit::Exit;
 use super::output::{Grouped, Out, Table, plural};
 use super::plan::{self, Run};
@@ -332,6 +332,12 @@ fn options(args: &LoadArgs, names: Option<&Names>) -> BTreeMap<String, String> {
     if !allowed.is_empty() {
         let names: Vec<_> = allowed.iter().map(|loss| loss.to_string()).collect();
         put("--allow-loss", names.join(" "));
+    }
+    if args.policy.scripts == Scripts::Load {
+        put("--scripts", "load".to_owned());
+    }
+    if args.shards.newest_wins {
+        put("--newest-wins", "given".to_owned());
     }
     if args.policy.skip_damaged {
         put("--skip-damaged", "given".to_owned());

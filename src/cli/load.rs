@@ -13,7 +13,7 @@ use rdbridge::resp::Connector;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
-use rdbridge::target::NodeMap;
+use rdbridge::target::{Mode, NodeMap};
 use rdbridge::units::ByteCount;
 use rdbridge::verbs::compare::Options as Comparison;
 use rdbridge::verbs::load::{
@@ -23,13 +23,14 @@ use rdbridge::verbs::tail_words;
 use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
-use super::args::{LoadArgs, ReadArgs};
+use super::args::{Cluster, LoadArgs, ReadArgs, Scripts};
 use super::compare;
 use super::exit::Exit;
 use super::journal;
 use super::output::{Grouped, Out, Table, plural};
 use super::plan::{self, Run};
 use super::progress::Lines;
+use super::shards::{self, Because};
 
 /// Bytes that are looked at before anything is read.
 const PEEKED: u64 = 64 * 1024;
@@ -84,6 +85,13 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         return Err(refusal.with_hint("load without --compare").into());
     }
 
+    let into_cluster = match args.cluster.cluster {
+        Cluster::Auto => contacted.mode == Some(Mode::Cluster),
+        Cluster::Yes => true,
+        Cluster::No => false,
+    };
+    let because = Because::of(&args.input, &inputs, into_cluster);
+
     let (mut surveys, mut ids) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
         let input = run.open(&mut inputs, index)?;
@@ -107,6 +115,22 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         ids.push(InputId::of(input.name(), input.bytes()));
         surveys.push(survey);
     }
+    let gaps = match because {
+        Some(because) => shards::judge(
+            because,
+            args.shards.newest_wins,
+            &args.input,
+            run,
+            &mut inputs,
+            &mut surveys,
+            &mut selection,
+            &|input, selection| {
+                let ignore_tail = args.policy.ignore_aof_tail;
+                survey(input, &args.input.how, ignore_tail, run, selection)
+            },
+        )?,
+        None => None,
+    };
     let entries = surveys.iter().map(|survey| survey.entries).collect();
     let signed = ids.clone();
     let journal = journal.journal(args, run, &connector, ids, entries, selection.names())?;
@@ -116,6 +140,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         &mut inputs,
         &surveys,
         &options,
+        because.is_some(),
         &mut selection,
     )?;
 
@@ -161,6 +186,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         run.note(&format!("values are walked before the first write: {why}"));
         for index in 0..inputs.len() {
             let input = run.open(&mut inputs, index)?;
+            selection.in_input(number(index));
             walk(&load, &input, args, run, &mut selection).map_err(|e| e.or_input(input.name()))?;
         }
     }
@@ -170,6 +196,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     if goes_on {
         look_up(&load, args, run, &mut inputs, &mut selection)?;
     }
+    scripts(&mut load, args, run, &mut inputs, &surveys)?;
     replay(&mut load, args, run, &mut inputs, &surveys, &mut selection)?;
     let facts = load.facts().clone();
     let report = load.finish();
@@ -222,6 +249,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         ));
         let missing = missing.map_or(0, |missing| missing.len());
         object.insert("options".into(), json!(typed));
+        object.insert("slots_without_keys".into(), json!(gaps));
         object.insert("names_not_found".into(), json!(missing));
         let compared = compared.as_ref().map(compare::AfterLoad::figures);
         object.insert("compare".into(), json!(compared));
@@ -252,6 +280,11 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     }
 }
 
+/// The number of an input, as the library counts them.
+pub(super) fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
 /// Some keys of an earlier run must still be there.
 fn look_up(
     load: &Load,
@@ -265,7 +298,7 @@ fn look_up(
         let input = run.open(inputs, index)?;
         let snapshot =
             Snapshot::with_options(input.bytes(), plan::snapshot_options(&args.input.how))?;
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let number = number(index);
         let found = load.look_up(number, &snapshot, selection)?;
         asked += found.0;
         there += found.1;
@@ -313,6 +346,7 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         on_conflict: policy.on_conflict.into(),
         verify: policy.verify,
         functions: policy.functions.unwrap_or_default().into(),
+        load_scripts: policy.scripts == Scripts::Load,
         require_empty: policy.require_empty,
         fail_fast: policy.fail_fast,
         allow_eviction: policy.allow_eviction,
@@ -435,13 +469,14 @@ fn refuse_newer_writes(input: &Input, survey: &Survey) -> Result<()> {
 }
 
 /// Two inputs, or two databases that become one, can hold one name: which value is left at the destination would be an
-/// accident. Under `replace` the second would silently overwrite the first.
+/// accident. Under `replace` the second would silently overwrite the first. Inputs that share no slot share no name.
 pub(super) fn refuse_overlaps(
     how: &ReadArgs,
     run: &Run,
     inputs: &mut Inputs,
     surveys: &[Survey],
     options: &Options,
+    share_no_slot: bool,
     selection: &mut Selection,
 ) -> Result<()> {
     let mut sources: Vec<u64> = surveys.iter().flat_map(|s| s.dbs.keys().copied()).collect();
@@ -454,7 +489,7 @@ pub(super) fn refuse_overlaps(
     targets.sort_unstable();
     targets.dedup();
     let merging = options.on_conflict == OnConflict::Replace && targets.len() < sources.len();
-    if surveys.len() < 2 && !merging {
+    if (surveys.len() < 2 || share_no_slot) && !merging {
         return Ok(());
     }
     let snapshot_options = plan::snapshot_options(how);
@@ -598,6 +633,43 @@ impl Watcher for Teller {
     }
 }
 
+/// Cached scripts go first, as libraries do. What ends that ends the load, before its first key.
+fn scripts(
+    load: &mut Load,
+    args: &LoadArgs,
+    run: &Run,
+    inputs: &mut Inputs,
+    surveys: &[Survey],
+) -> Result<()> {
+    let found: u64 = surveys.iter().map(|survey| survey.scripts).sum();
+    if found > 0 && args.policy.scripts == Scripts::Skip {
+        run.note(&format!(
+            "{} left out, which clients send again by themselves: --scripts load takes them along",
+            cached(found)
+        ));
+    }
+    for (index, survey) in surveys.iter().enumerate() {
+        if survey.scripts == 0 {
+            continue;
+        }
+        let input = run.open(inputs, index)?;
+        let bytes = input.bytes();
+        let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(&args.input.how))?;
+        let mut progress = run.progress(format!("scripts of {}", input.name()), bytes.len() as u64);
+        let sent = load.load_scripts(&snapshot, survey, &mut |position| progress.tick(position));
+        drop(progress);
+        if let Err(error) = sent {
+            load.stop(error);
+        }
+    }
+    Ok(())
+}
+
+/// So many cached scripts, in words.
+pub(super) fn cached(scripts: u64) -> String {
+    plural(scripts, "cached Lua script")
+}
+
 fn replay(
     load: &mut Load,
     args: &LoadArgs,
@@ -613,7 +685,7 @@ fn replay(
         .collect();
     loop {
         for (index, survey) in surveys.iter().enumerate() {
-            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            let number = number(index);
             if load.is_stopped() || load.is_done_with(number) {
                 continue;
             }
@@ -745,6 +817,21 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
             writeln!(out, "  offset {}: {}", failure.offset, failure.reason)?;
         }
     }
+    let scripts = &report.scripts;
+    if scripts.found > 0 {
+        let reason = match &scripts.reason {
+            Some(words) => format!(": {words}"),
+            None => String::new(),
+        };
+        writeln!(
+            out,
+            "cached scripts: {} found, {} loaded, {} left out, {} failed{reason}",
+            Grouped(scripts.found),
+            Grouped(scripts.loaded),
+            Grouped(scripts.skipped),
+            Grouped(scripts.failed)
+        )?;
+    }
     if report.runs > 1 {
         writeln!(
             out,
@@ -821,6 +908,7 @@ fn figures(report: &Report) -> Map<String, Value> {
         "losses": report.losses,
         "verified": report.verified,
         "functions": report.functions,
+        "scripts": report.scripts,
         "evicted": report.evicted,
         "elapsed_seconds": report.elapsed.as_secs_f64(),
         "elapsed_seconds_all_runs": report.all_runs.as_secs_f64(),

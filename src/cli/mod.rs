@@ -20,6 +20,7 @@ mod plan_show;
 mod plan_verb;
 mod progress;
 mod secrets;
+mod shards;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdbridge::input::{Fact, Inputs, Options as InputOptions};
 use rdbridge::mapped::Mapped;
-use rdbridge::resp::{Address, Connector, Endpoint};
+use rdbridge::resp::{Address, Connector, Endpoint, Reauth, Renames};
 use rdbridge::select::{Names, Selection};
 use rdbridge::snapshot::Options as SnapshotOptions;
 use rdbridge::spool::Spool;
@@ -187,7 +187,12 @@ impl Run {
             &self.interrupted,
         )?;
         let mut connector = Connector::new(address);
+        if args.password.password_command.is_some() && !args.reauth_every.is_zero() {
+            let source = secret.clone();
+            connector.reauth = source.map(|source| Reauth::new(args.reauth_every, source));
+        }
         connector.secret = secret;
+        connector.renames = Renames::new(args.rename_command.iter().cloned());
         let options = &mut connector.options;
         options.connect_timeout = seconds(args.connect_timeout);
         options.io_timeout = seconds(args.io_timeout);

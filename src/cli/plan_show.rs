@@ -65,6 +65,7 @@ pub(crate) fn show(shown: &Shown<'_>, out: &mut impl Write) -> io::Result<()> {
         );
     }
     functions(report, &mut lines);
+    scripts(report, &mut lines);
     if let Some(at) = &report.there {
         existing(shown, at, &mut lines);
         time(report, at, &mut lines);
@@ -302,6 +303,22 @@ fn matrix(servers: &[ForServer], out: &mut impl Write) -> io::Result<()> {
         ]);
     }
     table.write(out, 0)
+}
+
+fn scripts(report: &Report, lines: &mut Lines) {
+    let scripts = &report.scripts;
+    if scripts.found == 0 {
+        return;
+    }
+    let found = super::load::cached(scripts.found);
+    lines.add(
+        "scripts",
+        match (&scripts.closed, scripts.skipped) {
+            (Some(words), _) => format!("{found}, and none can be loaded: {words}"),
+            (None, 0) => format!("{found}, loaded before the keys"),
+            (None, _) => format!("{found}, left out: --scripts load takes them along"),
+        },
+    );
 }
 
 fn functions(report: &Report, lines: &mut Lines) {

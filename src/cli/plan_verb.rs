@@ -12,18 +12,19 @@ use rdbridge::resp::{Arg, Connector, Trace};
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
-use rdbridge::target::{Assumed, NodeMap};
+use rdbridge::target::{Assumed, Facts, Mode, NodeMap};
 use rdbridge::verbs::load::{self, OnConflict};
 use rdbridge::verbs::plan::{Fit, ForServer, Options, Plan, Report};
 use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
-use super::args::{Cluster, Functions, PlanArgs};
+use super::args::{Cluster, Functions, PlanArgs, Scripts};
 use super::exit::Exit;
 use super::load::{found, refuse_overlaps, survey};
 use super::output::{Out, input_name};
 use super::plan::{self, Run};
 use super::plan_show::{self, Shown};
+use super::shards::{self, Because};
 
 /// Servers that are told of where none is named: one for each set of types that a release brought.
 const SERVERS: [&str; 14] = [
@@ -53,9 +54,15 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let mut inputs = run.inputs(&args.input, "plan")?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
     // A destination that is not there is said now, not after the dump was read.
+    let mut into_cluster = args.cluster.cluster == Cluster::Yes;
     if let Some(connector) = &connector {
-        drop(connector.connect()?);
+        let mut connection = connector.connect()?;
+        if inputs.len() > 1 && args.cluster.cluster == Cluster::Auto {
+            let facts = Facts::gather(&mut connection, &[])?;
+            into_cluster = facts.mode == Some(Mode::Cluster);
+        }
     }
+    let because = Because::of(&args.input, &inputs, into_cluster);
     let (mut surveys, mut told) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
         let input = run.open(&mut inputs, index)?;
@@ -67,8 +74,26 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             &mut selection,
         )
         .map_err(|error| error.or_input(input.name()))?;
-        told.push((input.name().to_owned(), found(&survey, run)));
         surveys.push(survey);
+    }
+    let gaps = match because {
+        Some(because) => shards::judge(
+            because,
+            args.shards.newest_wins,
+            &args.input,
+            run,
+            &mut inputs,
+            &mut surveys,
+            &mut selection,
+            &|input, selection| {
+                let ignore_tail = args.policy.ignore_aof_tail;
+                survey(input, &args.input.how, ignore_tail, run, selection)
+            },
+        )?,
+        None => None,
+    };
+    for (source, survey) in inputs.sources().iter().zip(&surveys) {
+        told.push((source.name().to_owned(), found(survey, run)));
     }
     let options = options(args, run, &selection, &surveys);
     refuse_overlaps(
@@ -82,6 +107,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             spool_dir: options.spool_dir.clone(),
             ..load::Options::default()
         },
+        because.is_some(),
         &mut selection,
     )?;
     let mut plan = match &connector {
@@ -111,6 +137,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             object.insert("inputs".into(), json!(inputs));
             let address = connector.as_ref().map(|c| c.address.to_string());
             object.insert("address".into(), json!(address));
+            object.insert("slots_without_keys".into(), json!(gaps));
             object.insert("commands_sent_by_plan".into(), json!(sent));
             object.insert(
                 "on_conflict".into(),
@@ -210,6 +237,7 @@ fn options(args: &PlanArgs, run: &Run, selection: &Selection, surveys: &[Survey]
         measure: !args.no_probe,
         sample: args.sample.map(|percent| percent / 100.0),
         skip_functions: left_out || matches!(policy.functions, Some(Functions::Skip)),
+        load_scripts: policy.scripts == Scripts::Load,
         allow_eviction: policy.allow_eviction,
         trust_input: policy.trust_input,
         max_stall: policy.max_stall(args.select.keys_from.is_some()),
@@ -291,7 +319,14 @@ fn judge(report: &Report, args: &PlanArgs, on_conflict: OnConflict) -> Exit {
         matches!(on_conflict, OnConflict::Fail | OnConflict::Abort) && at.existing.there > 0;
     let no_room = at.memory.fit == Fit::TooLarge && !args.policy.allow_eviction;
     let whole = report.servers.iter().all(ForServer::is_whole);
-    match whole && report.duplicates == 0 && !libraries_fail && !conflicts && !no_room {
+    let scripts_fail = report.scripts.closed.is_some();
+    match whole
+        && report.duplicates == 0
+        && !libraries_fail
+        && !scripts_fail
+        && !conflicts
+        && !no_room
+    {
         true => Exit::Done,
         false => Exit::Findings,
     }

@@ -365,6 +365,10 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
         while self.keys >= KEYS || self.keys > 0 && self.bytes.saturating_add(bytes) > REPLIES {
             self.listen()?;
         }
+        if self.talk.login_is_due() {
+            self.settle()?;
+            self.talk.renew_login()?;
+        }
         if plan == Plan::Alone || wanted.db != self.talk.db() {
             self.settle()?;
             self.talk.select(wanted.db)?;

@@ -16,8 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::address::Address;
+use super::login::{Login, Reauth};
 use super::mark::{MarkKind, Marks};
 use super::pack::{self, Arg, Out};
+use super::rename::Renames;
 use super::reply::{Limits, Reply, Scanned, Scanner, nonsense};
 use super::secret::{Secret, SecretSource};
 use super::sentinel;
@@ -35,6 +37,10 @@ pub struct Connector {
     pub secret: Option<SecretSource>,
     /// The address is a sentinel's, which is asked at each connect where the master of this name is.
     pub sentinel: Option<String>,
+    /// Commands that have other names there.
+    pub renames: Renames,
+    /// When open connections log in again, if they do.
+    pub reauth: Option<Reauth>,
     /// Is told every command before it is sent, without secrets and without marks.
     pub trace: Option<Trace>,
 }
@@ -60,6 +66,8 @@ impl Connector {
             options: StreamOptions::default(),
             secret: None,
             sentinel: None,
+            renames: Renames::default(),
+            reauth: None,
             trace: None,
         }
     }
@@ -87,6 +95,8 @@ impl Connector {
         }
         .or_else(|| address.password.clone());
         let mut connection = self.open(address, address.user.as_deref(), secret.as_ref())?;
+        let reauth = self.reauth.clone();
+        connection.login = reauth.map(|reauth| Login::new(reauth, address.user.clone()));
         if let Some(db) = address.db {
             connection.select(db)?;
         }
@@ -104,6 +114,8 @@ impl Connector {
             stream,
             name: address.to_string(),
             trace: self.trace.clone(),
+            renames: self.renames.clone(),
+            login: None,
             io_timeout: self.options.io_timeout,
             interrupted: self.options.interrupted.clone(),
             interrupted_at: None,
@@ -144,6 +156,8 @@ pub struct Connection {
     stream: Stream,
     name: String,
     trace: Option<Trace>,
+    renames: Renames,
+    login: Option<Login>,
     io_timeout: Duration,
     interrupted: Option<Arc<AtomicBool>>,
     /// When the interrupt was noticed.
@@ -194,9 +208,45 @@ impl Connection {
     /// # Errors
     /// The connection is or gets lost, times out, or answers nonsense or more than [`Limits::collected`] bytes.
     pub fn request(&mut self, args: &[Arg<'_>]) -> Result<Reply<'_>> {
+        self.renew_login()?;
+        self.send_request(args)
+    }
+
+    /// Whether it is time to log in again ([`Connection::renew_login`]).
+    #[must_use]
+    #[inline]
+    pub fn login_is_due(&self) -> bool {
+        self.login.as_ref().is_some_and(Login::is_due)
+    }
+
+    /// Logs in again where it is time, with a secret that is read anew: only with nothing under way. Where the secret cannot
+    /// be read, the login stays as it is.
+    ///
+    /// # Errors
+    /// As [`Connection::request`]; the server refuses the login, which ends the connection.
+    pub fn renew_login(&mut self) -> Result<()> {
+        if !self.login_is_due() {
+            return Ok(());
+        }
+        let Some(mut login) = self.login.take() else {
+            return Ok(());
+        };
+        let secret = login.secret();
+        let logged_in = match &secret {
+            Ok(Some(secret)) => self.log_in(login.user.as_deref(), Some(secret)),
+            _ => Ok(()),
+        };
+        self.login = Some(login);
+        secret?;
+        logged_in.map_err(|error| self.fail(End::Lost, error))
+    }
+
+    fn send_request(&mut self, args: &[Arg<'_>]) -> Result<Reply<'_>> {
         self.begin_request()?;
         self.traced(args);
-        pack::command(&mut Direct(self), args)
+        let renames = self.renames.clone();
+        let renamed = renames.applied(args);
+        pack::command(&mut Direct(self), renamed.as_deref().unwrap_or(args))
             .and_then(|()| self.flush_outbox())
             .and_then(|()| self.await_reply())
             .and_then(|scanned| match scanned {
@@ -216,11 +266,13 @@ impl Connection {
     #[inline]
     pub(super) fn traced(&self, args: &[Arg<'_>]) {
         let Some(trace) = &self.trace else { return };
-        match args {
-            [command @ Arg::Bytes(word), ..] if word.eq_ignore_ascii_case(b"AUTH") => {
+        let renamed = self.renames.applied(args);
+        let sent = renamed.as_deref().unwrap_or(args);
+        match (args, sent) {
+            ([Arg::Bytes(word), ..], [command, ..]) if word.eq_ignore_ascii_case(b"AUTH") => {
                 trace(&[*command, Arg::from("(secret)")]);
             }
-            args => trace(args),
+            _ => trace(sent),
         }
     }
 
@@ -235,7 +287,9 @@ impl Connection {
         sink: &mut dyn Write,
     ) -> Result<Result<u64, Reply<'_>>> {
         self.begin_request()?;
-        pack::command(&mut Direct(self), args)?;
+        let renames = self.renames.clone();
+        let renamed = renames.applied(args);
+        pack::command(&mut Direct(self), renamed.as_deref().unwrap_or(args))?;
         self.flush_outbox()?;
         match self.await_reply()? {
             Scanned::LargeBulk { header, length } => {
@@ -344,6 +398,12 @@ impl Connection {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Commands that have other names there.
+    #[must_use]
+    pub fn renames(&self) -> &Renames {
+        &self.renames
     }
 
     /// The current database.
@@ -732,8 +792,8 @@ impl Connection {
         };
         let password = Arg::Bytes(secret.reveal());
         let reply = match user {
-            Some(user) => self.request(&[Arg::from("AUTH"), Arg::from(user), password])?,
-            None => self.request(&[Arg::from("AUTH"), password])?,
+            Some(user) => self.send_request(&[Arg::from("AUTH"), Arg::from(user), password])?,
+            None => self.send_request(&[Arg::from("AUTH"), password])?,
         };
         match reply {
             reply if reply.is_ok() => Ok(()),

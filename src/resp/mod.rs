@@ -22,7 +22,9 @@
 //! - [`reply`]: bytes to replies, incremental and borrowed; runs of `+OK` counted first.
 //! - [`mark`]: replies that prove their place.
 //! - [`conn`]: login, requests, the two-way step; [`redis::ConnectionLike`].
+//! - [`login`]: logging in again on open connections.
 //! - [`pipeline`]: many commands under way, each reply tied to its command.
+//! - [`rename`]: commands that are called otherwise there.
 //! - [`talk`]: arguments and replies of any size, in pieces.
 //!
 //! RESP2 only. Nothing here retries: a connection that failed is over, and who holds the [`Connector`] makes a new one.
@@ -40,9 +42,11 @@
 
 pub mod address;
 pub mod conn;
+pub mod login;
 pub mod mark;
 pub mod pack;
 pub mod pipeline;
+pub mod rename;
 pub mod reply;
 mod secret;
 mod sentinel;
@@ -57,8 +61,10 @@ pub(crate) mod tests;
 pub use address::{Address, Endpoint};
 pub use conn::{Connection, Connector, End, Trace};
 pub(crate) use conn::{FULL, is_full};
+pub use login::Reauth;
 pub use pack::Arg;
 pub use pipeline::{Answer, Pipeline, Sink, WindowOptions};
+pub use rename::{Rename, Renames};
 pub use reply::Reply;
 pub use secret::{Secret, SecretSource};
 pub use stream::{StreamOptions, TlsOptions};

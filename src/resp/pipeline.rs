@@ -198,7 +198,10 @@ impl<T> Pipeline<T> {
     /// The connection is over: the ticket is among the unanswered ones then. Or `sink` said stop: then the command may still
     /// be under way, and its answer goes to the sink like all others.
     pub fn push(&mut self, ticket: T, args: &[Arg<'_>], sink: &mut impl Sink<T>) -> Result<()> {
-        let bytes = pack::packed_len(args) as u64;
+        let renames = self.connection.renames().clone();
+        let renamed = renames.applied(args);
+        let sent = renamed.as_deref().unwrap_or(args);
+        let bytes = pack::packed_len(sent) as u64;
         if let Err(error) = self.make_room(bytes, sink) {
             self.never_sent.push(ticket);
             return Err(error);
@@ -210,7 +213,7 @@ impl<T> Pipeline<T> {
                 pipeline: self,
                 sink,
             },
-            args,
+            sent,
         );
         self.sent_one(ticket, begin, bytes);
         written?;
@@ -243,6 +246,25 @@ impl<T> Pipeline<T> {
             }
         }
         self.refusal.take().map_or(Ok(()), Err)
+    }
+
+    /// Whether every command has its usual name there, so that one may pack itself.
+    #[must_use]
+    #[inline]
+    pub fn has_usual_names(&self) -> bool {
+        self.connection.renames().is_empty()
+    }
+
+    /// Logs in again where it is time: everything under way is answered first.
+    ///
+    /// # Errors
+    /// As [`Pipeline::drain`] and [`Connection::renew_login`].
+    #[inline]
+    pub fn renew_login(&mut self, sink: &mut impl Sink<T>) -> Result<()> {
+        match self.connection.login_is_due() {
+            true => self.idle_connection(sink)?.renew_login(),
+            false => Ok(()),
+        }
     }
 
     /// Sends a small command that packs itself: `write` appends it whole, at most `most` bytes.

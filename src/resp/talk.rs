@@ -47,6 +47,8 @@ pub struct Talk<'c> {
     /// Bytes of the current text that were not handed out yet.
     text_left: Option<u64>,
     moved: bool,
+    /// The next argument is a command's name.
+    names: bool,
 }
 
 impl<'c> Talk<'c> {
@@ -55,6 +57,7 @@ impl<'c> Talk<'c> {
     /// # Errors
     /// The connection is over, or holds a reply that nobody asked for.
     pub fn new(connection: &'c mut Connection) -> Result<Self> {
+        connection.renew_login()?;
         connection.begin_request()?;
         Ok(Self {
             connection,
@@ -63,6 +66,7 @@ impl<'c> Talk<'c> {
             handed: 0,
             text_left: None,
             moved: true,
+            names: false,
         })
     }
 
@@ -86,10 +90,29 @@ impl<'c> Talk<'c> {
         self.connection.begin_request()
     }
 
+    /// Whether it is time for [`Talk::renew_login`].
+    #[must_use]
+    #[inline]
+    pub fn login_is_due(&self) -> bool {
+        self.connection.login_is_due()
+    }
+
+    /// Logs in again. All replies must have been taken.
+    ///
+    /// # Errors
+    /// As [`Connection::renew_login`].
+    pub fn renew_login(&mut self) -> Result<()> {
+        self.flush()?;
+        self.finish_token()?;
+        self.connection.renew_login()?;
+        self.connection.begin_request()
+    }
+
     // ---- asking ----
 
     /// Begins a command of `args` arguments, its name included; exactly so many must follow.
     pub fn begin(&mut self, args: u64) {
+        self.names = true;
         self.number(b'*', args);
     }
 
@@ -98,6 +121,10 @@ impl<'c> Talk<'c> {
     /// # Errors
     /// The connection fails.
     pub fn arg(&mut self, bytes: &[u8]) -> Result<()> {
+        if std::mem::take(&mut self.names) && !self.connection.renames().is_empty() {
+            let renames = self.connection.renames().clone();
+            return self.arg(renames.of(bytes));
+        }
         self.begin_arg(bytes.len() as u64);
         self.arg_piece(bytes)?;
         self.end_arg()
@@ -160,6 +187,15 @@ impl<'c> Talk<'c> {
     /// # Errors
     /// The connection fails.
     pub fn twice(&mut self, first: &[u8], second: &[u8], arg: &[u8]) -> Result<()> {
+        if !self.connection.renames().is_empty() {
+            for command in [first, second] {
+                // Behind the number of arguments and the length of its name.
+                let name = command.split(|byte| *byte == b'\n').nth(2);
+                let name = name.and_then(|line| line.strip_suffix(b"\r"));
+                self.command(&[name.unwrap_or_default(), arg])?;
+            }
+            return Ok(());
+        }
         if arg.len() >= LARGE {
             for command in [first, second] {
                 self.out.extend_from_slice(command);

@@ -11,6 +11,7 @@ mod ledger_line;
 mod names;
 mod numbers;
 mod slot;
+mod slots;
 mod ttl;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use glob::Glob;
 pub use names::{Asked, Missing, Names};
 pub use numbers::Numbers;
 pub use slot::{SLOTS, hashed_part, slot_of, steer};
+pub use slots::SlotSet;
 pub use ttl::{Moment, TtlFilter};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -136,6 +138,12 @@ pub struct Selection {
     asks_name: bool,
     /// Nothing is asked at all.
     all: bool,
+    /// For each input the slots that a newer one has; empty where none has any.
+    newer: Vec<SlotSet>,
+    /// The input that entries come from.
+    input: usize,
+    /// The last entry was asked for, and a newer input has its slot.
+    left_to_newer: bool,
     spool_dir: PathBuf,
     /// What counts elements, from the first time on that it is asked to.
     counter: Option<Box<Decoder<Lenient>>>,
@@ -185,6 +193,9 @@ impl Selection {
             expires_to,
             asks_name,
             all,
+            newer: Vec::new(),
+            input: 0,
+            left_to_newer: false,
             spool_dir,
             counter: None,
         })
@@ -199,12 +210,15 @@ impl Selection {
             expires_to: i64::MAX,
             asks_name: false,
             all: true,
+            newer: Vec::new(),
+            input: 0,
+            left_to_newer: false,
             spool_dir: PathBuf::new(),
             counter: None,
         }
     }
 
-    /// Whether everything is admitted.
+    /// Whether everything was asked for.
     #[must_use]
     #[inline]
     pub fn is_all(&self) -> bool {
@@ -232,10 +246,40 @@ impl Selection {
     /// cannot be read: the entry's own fault, the next one can still be judged. `Limit` and `Io` where a spool was needed.
     #[inline]
     pub fn admits(&mut self, entry: &Entry<'_>, scratch: &mut Vec<u8>) -> Result<bool> {
-        if self.all {
+        if self.all && self.newer.is_empty() {
             return Ok(true);
         }
-        self.judge(entry, scratch)
+        let asked = self.all || self.judge(entry, scratch)?;
+        self.left_to_newer = asked && self.newer_has(entry, scratch);
+        Ok(asked && !self.left_to_newer)
+    }
+
+    /// For each input the slots whose keys are left out of it, since another input has them and is newer.
+    pub fn leave_to_newer(&mut self, slots: Vec<SlotSet>) {
+        self.newer = match slots.iter().all(SlotSet::is_empty) {
+            true => Vec::new(),
+            false => slots,
+        };
+    }
+
+    /// The entries that follow are those of this input.
+    pub fn in_input(&mut self, input: u32) {
+        self.input = usize::try_from(input).unwrap_or(usize::MAX);
+    }
+
+    /// Whether the last entry was asked for and not admitted, since a newer input has its slot.
+    #[must_use]
+    pub fn left_to_newer(&self) -> bool {
+        self.left_to_newer
+    }
+
+    /// A name that cannot be read has no slot.
+    fn newer_has(&self, entry: &Entry<'_>, scratch: &mut Vec<u8>) -> bool {
+        let slots = self.newer.get(self.input);
+        slots.is_some_and(|slots| {
+            let name = entry.key.bytes(scratch);
+            name.is_ok_and(|name| slots.contains(slot_of(name)))
+        })
     }
 
     /// The list of names, where one was given.

@@ -131,7 +131,7 @@ impl Probed {
 #[must_use]
 fn closed(words: &str) -> Error {
     let hint = if words.contains("nknown command") {
-        "some providers rename RESTORE or switch it off: ask for it, or for the right to plain write commands, EXISTS, PEXPIREAT, RENAME, RENAMENX and UNLINK"
+        "where its owner renamed it, say --rename-command RESTORE=NAME; where it is switched off, ask for it, or for the right to plain write commands, EXISTS, PEXPIREAT, RENAME, RENAMENX and UNLINK"
     } else {
         "the user needs the right to RESTORE, or to plain write commands, EXISTS, PEXPIREAT, RENAME, RENAMENX and UNLINK, and to the dump's keys (ACL SETUSER … +restore ~*)"
     };

@@ -12,6 +12,7 @@ mod name;
 mod ordered;
 pub mod plan;
 mod sample;
+pub mod shard_dumps;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Tail;

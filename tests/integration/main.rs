@@ -108,6 +108,15 @@ mod resume;
 // Every key at its shard.
 mod cluster;
 
+// Renamed commands, and logins that run out.
+mod access;
+
+// Cached Lua scripts.
+mod scripts;
+
+// The dumps of a cluster's shards as one job.
+mod shards;
+
 // Masters that are replaced meanwhile.
 mod cluster_failover;
 

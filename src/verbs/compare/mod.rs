@@ -402,6 +402,7 @@ impl Compare {
             self.leave_out(survey);
             return Ok(());
         }
+        selection.in_input(input);
         let mut only: Option<Vec<u64>> = None;
         let mut entries = 0;
         for round in 1..=self.options.rounds.max(1) {

@@ -1,55 +1,30 @@
 //! The slots that a file names, as ranges.
 
-use crate::select::SLOTS;
+use crate::select::SlotSet;
 
 /// A set of slots; 2 kB.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    bits: Vec<bool>,
+    named: Option<SlotSet>,
     beyond: bool,
 }
 
 impl Slots {
     /// Adds a slot. One that no cluster has is remembered as such.
     pub(super) fn add(&mut self, slot: u64) {
-        if self.bits.is_empty() {
-            self.bits = vec![false; usize::from(SLOTS)];
-        }
-        match usize::try_from(slot)
-            .ok()
-            .and_then(|slot| self.bits.get_mut(slot))
-        {
-            Some(bit) => *bit = true,
-            None => self.beyond = true,
-        }
+        self.beyond |= !self.named.get_or_insert_default().insert(slot);
     }
 
     /// `0-5460, 7000`; `None` where no slot was named.
     pub(super) fn ranges(&self) -> Option<String> {
-        if self.bits.is_empty() {
-            return None;
-        }
-        let mut parts = Vec::new();
-        let mut begin = None;
-        for (slot, named) in self.bits.iter().copied().chain([false]).enumerate() {
-            match (begin, named) {
-                (None, true) => begin = Some(slot),
-                (Some(from), false) => {
-                    let last = slot.saturating_sub(1);
-                    parts.push(if from == last {
-                        from.to_string()
-                    } else {
-                        format!("{from}-{last}")
-                    });
-                    begin = None;
-                }
-                _ => {}
-            }
-        }
+        let mut text = self.named.as_ref()?.to_string();
         if self.beyond {
-            parts.push("numbers that no cluster has".to_owned());
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            text.push_str("numbers that no cluster has");
         }
-        Some(parts.join(", "))
+        Some(text)
     }
 }
 

@@ -26,6 +26,7 @@ impl Load {
         snapshot: &Snapshot<'_>,
         selection: &mut Selection,
     ) -> Result<(u64, u64)> {
+        selection.in_input(input);
         let range = self.positions(input);
         let finished = self.recorder.standing().0;
         let entries = range.end.saturating_sub(range.start);

@@ -25,6 +25,7 @@ mod pacing;
 mod pass;
 mod read_back;
 mod repeated;
+mod scripts;
 mod shards;
 mod standing;
 mod stop;
@@ -41,6 +42,7 @@ pub use again::PauseEvent;
 pub use contact::{Peeked, first_contact, peek};
 pub use functions::{FunctionFailure, FunctionPolicy, FunctionReport};
 pub use overlap::{Overlaps, Where};
+pub use scripts::ScriptReport;
 pub use shards::Clustering;
 pub use stop::Why;
 
@@ -96,6 +98,8 @@ pub struct Options {
     pub fail_fast: bool,
     /// Function libraries.
     pub functions: FunctionPolicy,
+    /// Cached Lua scripts are loaded, too.
+    pub load_scripts: bool,
     /// Refuse a destination that holds any key.
     pub require_empty: bool,
     /// Go on where the destination evicts keys.
@@ -156,6 +160,7 @@ impl Default for Options {
             verify: false,
             fail_fast: false,
             functions: FunctionPolicy::Load,
+            load_scripts: false,
             require_empty: false,
             allow_eviction: false,
             trust_input: false,
@@ -275,6 +280,7 @@ pub struct Load {
     expiring: bool,
     abilities: Option<Abilities>,
     functions: FunctionReport,
+    scripts: ScriptReport,
     /// The libraries of so many inputs were sent.
     functions_sent: u32,
     /// The input whose libraries were begun last.
@@ -330,6 +336,8 @@ pub struct Report {
     pub verified: Option<Verified>,
     /// Function libraries.
     pub functions: FunctionReport,
+    /// Cached Lua scripts.
+    pub scripts: ScriptReport,
     /// Keys that the destination evicted during the load; `None` where it hides that.
     pub evicted: Option<u64>,
     /// From the first question to the last reply of this run.
@@ -376,6 +384,7 @@ impl Report {
             && self.verified.unwrap_or_default().not_comparable == 0
             && self.functions.failed.is_empty()
             && self.functions.refused == 0
+            && self.scripts.failed == 0
             && self.evicted.unwrap_or(0) == 0
             && self.shrunk_to.is_none()
     }
@@ -491,6 +500,7 @@ impl Load {
             }),
             abilities: None,
             functions: FunctionReport::default(),
+            scripts: ScriptReport::default(),
             functions_sent: 0,
             functions_tried: None,
             functions_lost: BTreeSet::new(),
@@ -758,6 +768,7 @@ impl Load {
             verified: self.options.verify.then_some(self.verified),
             losses: record.acknowledged.losses,
             functions: self.functions,
+            scripts: self.scripts,
             evicted: self.evictions_known.then_some(self.evicted),
             elapsed: self.started.elapsed(),
             all_runs: Duration::from_millis(record.elapsed_ms),

@@ -63,6 +63,7 @@ impl Overlaps {
         watch: &mut Watch<'_>,
     ) -> Result<()> {
         let input = self.dialects.len() as u64;
+        selection.in_input(u32::try_from(input).unwrap_or(u32::MAX));
         let mut records = snapshot.unverified_records();
         let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
         while let Some(record) = records.next_record()? {

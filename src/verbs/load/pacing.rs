@@ -114,6 +114,7 @@ pub(super) fn keep_open(
     pipeline: &mut Pipeline<Ticket>,
     replies: &mut Replies<'_, '_>,
 ) -> Result<()> {
+    pipeline.renew_login(replies)?;
     if pipeline.idle() >= IDLE {
         pipeline.idle_connection(replies)?.prove()?;
     }

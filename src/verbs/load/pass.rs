@@ -39,6 +39,7 @@ impl Load {
         if self.stopped.is_some() || self.interrupted.is_some() || self.is_done_with(input) {
             return Ok(());
         }
+        selection.in_input(input);
         let stop = Stop::default();
         let connections = self
             .open_all(input, snapshot, survey)
@@ -678,6 +679,9 @@ fn feed<'data>(
         let handled = match selection.admits(entry, &mut scratch) {
             Ok(_) if !fresh && finished.contains(position) => Ok(()),
             Ok(true) => feeder.push(*entry, position, !fresh && doubtful.contains(position)),
+            Ok(false) if selection.left_to_newer() => {
+                feeder.leave_out(position, Outcome::LeftToNewer)
+            }
             Ok(false) => feeder.leave_out(position, Outcome::NotSelected),
             Err(error) => Err(error),
         };

@@ -248,6 +248,10 @@ impl<'s, 'data> Worker<'s, 'data> {
             }
             return;
         }
+        if let Err(error) = pipeline.renew_login(replies) {
+            failed(shared, pipeline, error);
+            return;
+        }
         by_database(&mut batch.entries, pipeline.db(), shared.policies);
         let (from, asking) = match batch.how {
             How::Asking(step) => (step, true),
@@ -456,7 +460,9 @@ impl Sender {
                 }
             }
         };
-        if let Some(most) = restore.small_len(key) {
+        if let Some(most) = restore.small_len(key)
+            && pipeline.has_usual_names()
+        {
             return pipeline.push_packed(ticket, most, |out| restore.pack_small(key, out), replies);
         }
         // Asking the clock costs as much as packing a small key.

@@ -22,8 +22,8 @@ pub(super) fn not_in_file(surveys: &[Survey]) -> Vec<String> {
     ]
 }
 
-/// What must be made there by hand.
-pub(super) fn by_hand(surveys: &[Survey]) -> Vec<String> {
+/// What must be made there by hand; cached scripts only where the load leaves them out.
+pub(super) fn by_hand(surveys: &[Survey], load_scripts: bool) -> Vec<String> {
     let mut list = Vec::new();
     for (module, records) in surveys.iter().flat_map(|survey| &survey.module_aux) {
         let name = module.name();
@@ -40,9 +40,9 @@ pub(super) fn by_hand(surveys: &[Survey]) -> Vec<String> {
         }
     }
     let scripts: u64 = surveys.iter().map(|survey| survey.scripts).sum();
-    if scripts > 0 {
+    if scripts > 0 && !load_scripts {
         list.push(format!(
-            "cached scripts ({scripts}): SCRIPT LOAD; `rdbridge info` names them"
+            "cached scripts ({scripts}): clients send them again, or --scripts load does; `rdbridge info` names them"
         ));
     }
     list

@@ -88,6 +88,16 @@ pub struct OtherRoad {
     pub why: String,
 }
 
+/// Why no script can be loaded, in the destination's words: asked with one that nobody has.
+///
+/// # Errors
+/// The connection fails.
+pub(super) fn scripts_closed(connection: &mut Connection) -> Result<Option<String>> {
+    const NONE: &str = "0000000000000000000000000000000000000000";
+    let reply = connection.request(&["SCRIPT", "EXISTS", NONE].map(Arg::from))?;
+    Ok(reply.error().map(|words| Escaped(words).to_string()))
+}
+
 impl Destination {
     /// What `facts` say, joined with a few more questions.
     ///

@@ -63,6 +63,8 @@ pub struct Options {
     pub sample: Option<f64>,
     /// Function libraries are left out.
     pub skip_functions: bool,
+    /// Cached Lua scripts go along.
+    pub load_scripts: bool,
     /// The load may make the destination evict keys.
     pub allow_eviction: bool,
     /// Values go unwalked where they should be walked first.
@@ -93,6 +95,7 @@ impl Default for Options {
             measure: true,
             sample: None,
             skip_functions: false,
+            load_scripts: false,
             allow_eviction: false,
             trust_input: false,
             untrusted: false,
@@ -147,6 +150,7 @@ struct There {
     facts: Facts,
     destination: Destination,
     other_roads: Vec<OtherRoad>,
+    scripts_closed: Option<String>,
     asker: Asker,
     in_the_way: Option<Error>,
 }
@@ -166,6 +170,17 @@ pub struct Functions {
     pub there: Vec<String>,
     /// The destination knows no functions.
     pub refused: u64,
+}
+
+/// Cached Lua scripts of the dump.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Scripts {
+    /// How many there are.
+    pub found: u64,
+    /// Left out, as the options say.
+    pub skipped: u64,
+    /// Why none of the others goes, in the destination's words.
+    pub closed: Option<String>,
 }
 
 /// What would become of the entries at one server.
@@ -218,6 +233,8 @@ pub struct Report {
     pub servers: Vec<ForServer>,
     /// Function libraries.
     pub functions: Functions,
+    /// Cached Lua scripts.
+    pub scripts: Scripts,
     /// What was asked of a destination.
     #[serde(flatten)]
     pub there: Option<AtDestination>,
@@ -311,6 +328,11 @@ impl Plan {
         destination.shards = shards as u64;
         destination.probed(&probed);
         let other_roads = destination.other_roads(first)?;
+        let scripts = surveys.iter().any(|survey| survey.scripts > 0);
+        let scripts_closed = match options.load_scripts && scripts {
+            true => destination::scripts_closed(first)?,
+            false => None,
+        };
         let empty = facts.total_keys() == Some(0);
         if empty || in_the_way.is_some() {
             connections.clear();
@@ -333,6 +355,7 @@ impl Plan {
                 facts,
                 destination,
                 other_roads,
+                scripts_closed,
                 asker,
                 in_the_way,
             }),
@@ -408,6 +431,7 @@ impl Plan {
         selection: &mut Selection,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
+        selection.in_input(input);
         self.look_at_functions(snapshot, survey);
         let (mut ticker, mut scratch, mut key) = (Ticker::default(), Vec::new(), Vec::new());
         let mut records = snapshot.unverified_records();
@@ -426,7 +450,10 @@ impl Plan {
             let mut somewhere = false;
             for server in &mut self.servers {
                 if !selected {
-                    server.roads.outcomes.add(Outcome::NotSelected);
+                    server.roads.outcomes.add(match selection.left_to_newer() {
+                        true => Outcome::LeftToNewer,
+                        false => Outcome::NotSelected,
+                    });
                     continue;
                 }
                 let goes = server.decide(&entry, &self.options, &mut self.decoder, &mut key);
@@ -520,6 +547,9 @@ impl Plan {
                 server: server.name,
             });
         }
+        let scripts_closed = there
+            .as_ref()
+            .and_then(|there| there.scripts_closed.clone());
         let there = match (there, told.first()) {
             (Some(there), Some(first)) => {
                 functions.refused = first.functions_refused;
@@ -527,6 +557,7 @@ impl Plan {
             }
             _ => None,
         };
+        let found = surveys.iter().map(|survey| survey.scripts).sum();
         Ok(Report {
             entries,
             duplicates,
@@ -534,7 +565,12 @@ impl Plan {
             functions,
             there,
             not_in_file: beside::not_in_file(surveys),
-            by_hand: beside::by_hand(surveys),
+            by_hand: beside::by_hand(surveys, options.load_scripts),
+            scripts: Scripts {
+                found,
+                skipped: if options.load_scripts { 0 } else { found },
+                closed: scripts_closed,
+            },
         })
     }
 }

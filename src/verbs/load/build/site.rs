@@ -105,6 +105,10 @@ impl<'c> Site<'c> {
         if self.due.len() < self.most && self.bytes < BYTES {
             return Ok(());
         }
+        if self.talk.login_is_due() {
+            self.drain(ears)?;
+            return self.talk.renew_login();
+        }
         // Half of it stays under way, so that neither side waits for the other.
         self.talk.flush()?;
         while self.due.len() > self.most / 2 || self.bytes > BYTES / 2 {
