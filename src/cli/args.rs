@@ -468,6 +468,9 @@ pub(crate) struct PolicyArgs {
     /// Go on where the destination evicts keys
     #[arg(long)]
     pub(crate) allow_eviction: bool,
+    /// Go on where the growth of the destination's memory at 1, 5 and 10 % of the work shows that the rest cannot fit
+    #[arg(long)]
+    pub(crate) no_growth_check: bool,
     /// Load a dump without its newer writes, which stand in an append-only file
     #[arg(long)]
     pub(crate) ignore_aof_tail: bool,

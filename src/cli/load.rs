@@ -350,6 +350,7 @@ fn options(args: &LoadArgs, run: &Run) -> Options {
         require_empty: policy.require_empty,
         fail_fast: policy.fail_fast,
         allow_eviction: policy.allow_eviction,
+        growth_check: !policy.no_growth_check,
         trust_input: policy.trust_input,
         skip_damaged: policy.skip_damaged,
         spool_dir: plan::spool_dir(&args.input.how),

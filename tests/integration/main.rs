@@ -111,6 +111,9 @@ mod cluster;
 // Renamed commands, and logins that run out.
 mod access;
 
+// What cannot fit is stopped early.
+mod growth;
+
 // Cached Lua scripts.
 mod scripts;
 

@@ -7,7 +7,7 @@ use super::again::failed_over;
 use super::shards::{Shard, Shards};
 use super::standing::{Standing, Told};
 use super::stop::{Stop, Why};
-use super::{Watcher, lag};
+use super::{Watcher, growth, lag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Cover, Recorder};
 use crate::pace::Pace;
@@ -64,6 +64,7 @@ pub(super) struct Run<'run> {
     /// Replicas may be so many bytes behind; `None`: as far as they like.
     pub(super) most_lag: Option<u64>,
     pub(super) lag: &'run lag::Watch,
+    pub(super) growth: &'run growth::Growth,
     pub(super) pace: &'run Pace,
     pub(super) watcher: &'run dyn Watcher,
 }
@@ -76,7 +77,15 @@ impl Watch {
         let mut connections: Vec<Watched<'_>> = shards.map(|shard| (shard, None)).collect();
         let (mut counted, mut settled) = (Instant::now(), Instant::now());
         let mut silent = false;
-        while !run.done.load(Ordering::Acquire) {
+        loop {
+            let done = run.done.load(Ordering::Acquire);
+            // Of a pass that ended for want of memory it is to be known whether waiting helps.
+            if !silent && (!done || run.stop.is_set()) && run.growth.is_due() {
+                silent = self.judge_growth(run, &mut connections).is_err();
+            }
+            if done {
+                break;
+            }
             std::thread::sleep(NAP);
             if settled.elapsed() >= SETTLE_EVERY {
                 settled = Instant::now();
@@ -119,6 +128,19 @@ impl Watch {
             }
         }
         run.lag.let_go(run.pace);
+    }
+
+    /// Stops the pass where what is left to do cannot fit.
+    fn judge_growth(&self, run: &Run<'_>, connections: &mut [Watched<'_>]) -> Result<()> {
+        let mut shards = Vec::with_capacity(connections.len());
+        for shard in connections {
+            let name = shard.0.connector.address.to_string();
+            shards.push((name, open(shard)?));
+        }
+        if let Some(error) = run.growth.judge(shards)? {
+            run.stop.set(error);
+        }
+        Ok(())
     }
 
     fn settle(&self, run: &Run<'_>, connections: &mut [Watched<'_>], silent: &mut bool) {

@@ -16,6 +16,7 @@ mod contact;
 mod doubtful;
 mod eviction;
 mod functions;
+mod growth;
 mod lag;
 mod latency;
 mod limits;
@@ -104,6 +105,8 @@ pub struct Options {
     pub require_empty: bool,
     /// Go on where the destination evicts keys.
     pub allow_eviction: bool,
+    /// Stop early where the growth of the destination's memory shows that the rest cannot fit.
+    pub growth_check: bool,
     /// Send values unwalked where they should be walked first.
     pub trust_input: bool,
     /// Where values are walked first and some are damaged: refuse these by name and load the others, instead of nothing.
@@ -163,6 +166,7 @@ impl Default for Options {
             load_scripts: false,
             require_empty: false,
             allow_eviction: false,
+            growth_check: true,
             trust_input: false,
             skip_damaged: false,
             spool_dir: std::path::PathBuf::from("/tmp"),
@@ -281,6 +285,7 @@ pub struct Load {
     abilities: Option<Abilities>,
     functions: FunctionReport,
     scripts: ScriptReport,
+    growth: growth::Growth,
     /// The libraries of so many inputs were sent.
     functions_sent: u32,
     /// The input whose libraries were begun last.
@@ -467,6 +472,13 @@ impl Load {
             .with_hint("delete what is to be replaced, and load with --on-conflict fail"));
         }
         let evicted_before = Shards::evicted_keys(&mut connections)?;
+        let growth = match grows(&options, &facts) {
+            true => growth::Growth::of(surveys),
+            false => growth::Growth::none(),
+        };
+        for (index, connection) in connections.iter_mut().enumerate() {
+            growth.begin(&shards.name_of(index), connection)?;
+        }
         Ok(Self {
             connector,
             options,
@@ -501,6 +513,7 @@ impl Load {
             abilities: None,
             functions: FunctionReport::default(),
             scripts: ScriptReport::default(),
+            growth,
             functions_sent: 0,
             functions_tried: None,
             functions_lost: BTreeSet::new(),
@@ -633,6 +646,10 @@ impl Load {
         } else {
             record.keys_before = self.facts.total_keys();
         }
+        self.growth.leave_out(
+            record.acknowledged.finished.total(),
+            record.entries.iter().sum(),
+        );
         self.recorder = Recorder::new(record, journal.file, journal.ledger);
         if !same || goes_on && self.shrank(&self.facts) {
             watcher.restarted(self.recorder.forget_unsettled()?);
@@ -934,6 +951,14 @@ fn why_walk(
     } else {
         None
     }
+}
+
+/// Whether what was written says what the rest needs: not where much of it may be there already, or may go again.
+fn grows(options: &Options, facts: &Facts) -> bool {
+    let all_new = matches!(options.on_conflict, OnConflict::Fail | OnConflict::Abort)
+        || facts.total_keys() == Some(0);
+    let has_limit = facts.maxmemory.is_some_and(|limit| limit > 0);
+    options.growth_check && !options.allow_eviction && all_new && has_limit
 }
 
 /// A destination that evicts must have room from the start.

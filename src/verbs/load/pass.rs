@@ -83,6 +83,7 @@ impl Load {
             verify: self.options.verify,
             fail_fast: self.options.fail_fast,
             verified: &verified,
+            growth: &self.growth,
             staging: &staging,
         };
         let (mut entries, mut repetitions) = (0, None);
@@ -100,6 +101,7 @@ impl Load {
                     done: &done,
                     most_lag: self.options.max_replica_lag,
                     lag: &lag,
+                    growth: &self.growth,
                     pace: &self.pace,
                     watcher,
                 };

@@ -263,6 +263,12 @@ impl Shards {
         &self.list
     }
 
+    /// The address of a shard.
+    pub(super) fn name_of(&self, shard: usize) -> String {
+        let shard = self.list.get(shard);
+        shard.map_or(String::new(), |shard| shard.connector.address.to_string())
+    }
+
     /// Connects to the shard that serves `key`.
     ///
     /// # Errors

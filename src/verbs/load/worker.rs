@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::again::passing;
 use super::build::Builder;
+use super::growth::Growth;
 use super::limits::Limits;
 use super::pacing;
 use super::pass::Far;
@@ -69,6 +70,8 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) fail_fast: bool,
     /// What came out of that.
     pub(super) verified: &'run Mutex<Verified>,
+    /// How much was done, to be held against the growth of the destination.
+    pub(super) growth: &'run Growth,
     /// What the names of staging keys are made of.
     pub(super) staging: &'run str,
 }
@@ -214,6 +217,7 @@ impl<'s, 'data> Worker<'s, 'data> {
             now_ms: i64::MAX,
             answered: 0,
             answered_offset: 0,
+            answered_bytes: 0,
         };
         Self {
             shared,
@@ -644,6 +648,8 @@ pub(super) struct Replies<'s, 'data> {
     /// How many were taken that the others do not know of yet, and the offset of the last one's entry.
     answered: u64,
     answered_offset: u64,
+    /// Bytes of the values of these.
+    answered_bytes: u64,
 }
 
 impl Sink<Ticket> for Replies<'_, '_> {
@@ -662,6 +668,7 @@ impl Sink<Ticket> for Replies<'_, '_> {
         }
         self.answered = self.answered.saturating_add(1);
         self.answered_offset = ticket.place.offset;
+        self.answered_bytes = self.answered_bytes.saturating_add(ticket.bytes);
         if self.broken {
             let position = self.position(&ticket);
             self.shared
@@ -702,6 +709,8 @@ impl<'data> Replies<'_, 'data> {
                 .acknowledged
                 .fetch_add(answered, Ordering::Relaxed);
             self.shared.far.settle(answered, self.answered_offset);
+            let bytes = std::mem::take(&mut self.answered_bytes);
+            self.shared.growth.add(answered, bytes);
         }
     }
 
@@ -965,6 +974,7 @@ impl<'data> Replies<'_, 'data> {
     pub(super) fn built(&mut self, ticket: &Ticket, end: Built) -> Result<()> {
         self.answered = self.answered.saturating_add(1);
         self.answered_offset = ticket.place.offset;
+        self.answered_bytes = self.answered_bytes.saturating_add(ticket.bytes);
         match end {
             Built::Stored => {
                 self.strange_ended();
@@ -1062,6 +1072,7 @@ impl<'data> Replies<'_, 'data> {
         let position = self.position(ticket);
         let listed = self.listed(ticket, outcome, reason);
         self.shared.far.settle(1, ticket.place.offset);
+        self.shared.growth.add(1, ticket.bytes);
         let group = &mut self.pending.decided;
         group.add(position, outcome);
         group.listed.extend(listed);
