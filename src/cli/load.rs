@@ -13,7 +13,7 @@ use rdbridge::resp::Connector;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
-use rdbridge::target::{Mode, NodeMap};
+use rdbridge::target::{Facts, Mode, NodeMap};
 use rdbridge::units::ByteCount;
 use rdbridge::verbs::compare::Options as Comparison;
 use rdbridge::verbs::load::{
@@ -582,9 +582,43 @@ fn say_destination(run: &Run, connector: &Connector, load: &Load) {
     } else {
         super::say(&line);
     }
+    for (command, words, instead) in closed(facts) {
+        super::say(&format!("{command} is closed to us ({words}): {instead}"));
+    }
     if facts.may_evict().is_none() {
         run.note("the destination does not say whether it evicts keys");
     }
+}
+
+/// Commands that a load would like to ask and may not, each once, with the server's words and what stands in for it.
+fn closed(facts: &Facts) -> Vec<(&'static str, &str, &'static str)> {
+    const INSTEAD: [(&str, &str); 4] = [
+        (
+            "INFO",
+            "evictions, replicas and memory are not watched, and after a failover what is older than --failover-lookback counts as kept",
+        ),
+        (
+            "CONFIG GET",
+            "the number of databases is learned by SELECT, the largest argument from refusals, and whether keys are evicted from INFO",
+        ),
+        (
+            "TIME",
+            "expiries are judged by the clock of this machine alone",
+        ),
+        (
+            "HELLO",
+            "product and version come from INFO, or from what RESTORE takes",
+        ),
+    ];
+    let mut list = Vec::new();
+    for (command, instead) in INSTEAD {
+        let found = facts.closed.iter().find(|closed| {
+            let denied = closed.words.trim_start_matches('"').starts_with("NOPERM");
+            denied && closed.command.starts_with(command)
+        });
+        list.extend(found.map(|closed| (command, closed.words.as_str(), instead)));
+    }
+    list
 }
 
 /// Tells which keys did not arrive.

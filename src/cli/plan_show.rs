@@ -326,12 +326,16 @@ fn functions(report: &Report, lines: &mut Lines) {
     if functions.found == 0 {
         return;
     }
+    let refused = match &functions.closed {
+        Some(words) => format!("refused: the destination says {words}"),
+        None => "refused: functions came with Redis 7.0".to_owned(),
+    };
     let mut text = vec![format!("{} found", Grouped(functions.found))];
     for (count, what) in [
         (functions.skipped, "left out"),
         (functions.repeated, "repeated"),
         (functions.damaged, "damaged"),
-        (functions.refused, "refused: functions came with Redis 7.0"),
+        (functions.refused, refused.as_str()),
     ] {
         if count > 0 {
             text.push(format!("{} {what}", Grouped(count)));
@@ -380,6 +384,15 @@ fn existing(shown: &Shown<'_>, at: &AtDestination, lines: &mut Lines) {
         ),
     };
     lines.add("existing", text);
+    if existing.closed > 0 {
+        lines.add(
+            "",
+            format!(
+                "{} may not be written by this user (a key pattern) and will fail",
+                plural(existing.closed, "key")
+            ),
+        );
+    }
 }
 
 fn time(report: &Report, at: &AtDestination, lines: &mut Lines) {

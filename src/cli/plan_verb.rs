@@ -325,6 +325,7 @@ fn judge(report: &Report, args: &PlanArgs, on_conflict: OnConflict) -> Exit {
         && !libraries_fail
         && !scripts_fail
         && !conflicts
+        && at.existing.closed == 0
         && !no_room
     {
         true => Exit::Done,

@@ -15,6 +15,7 @@ pub mod footer;
 pub mod probe;
 pub mod product;
 pub mod reaction;
+mod rights;
 
 #[cfg(test)]
 mod tests;
@@ -26,3 +27,4 @@ pub use facts::{Closed, Facts, Mode, Role};
 pub use probe::{Probed, Verdict, probe};
 pub use product::{Assumed, Product, Version};
 pub use reaction::{Asked, BadPayload, Elsewhere, Pause, Reaction, Situation, Wait, react};
+pub use rights::{NO_PAYLOAD, functions_closed, has_key_patterns};

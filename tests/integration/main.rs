@@ -114,6 +114,9 @@ mod access;
 // What cannot fit is stopped early.
 mod growth;
 
+// Users who may not do everything.
+mod rights;
+
 // Cached Lua scripts.
 mod scripts;
 

@@ -65,7 +65,7 @@ use crate::select::Selection;
 use crate::snapshot::{Dialect, Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::accept::with_older_forms;
-use crate::target::{Acceptance, Assumed, Facts, Node, NodeMap, Probed, probe};
+use crate::target::{Acceptance, Assumed, Facts, Node, NodeMap, Probed, functions_closed, probe};
 use crate::value::Decoder;
 use crate::value::commands::LossCounts;
 use crate::verbs::{Ticker, Watch};
@@ -284,6 +284,8 @@ pub struct Load {
     expiring: bool,
     abilities: Option<Abilities>,
     functions: FunctionReport,
+    /// Why no library can be loaded, in the destination's words.
+    functions_closed: Option<String>,
     scripts: ScriptReport,
     growth: growth::Growth,
     /// The libraries of so many inputs were sent.
@@ -472,6 +474,13 @@ impl Load {
             .with_hint("delete what is to be replaced, and load with --on-conflict fail"));
         }
         let evicted_before = Shards::evicted_keys(&mut connections)?;
+        let libraries = surveys.iter().any(|survey| !survey.functions.is_empty());
+        let functions_closed = match connections.first_mut() {
+            Some(first) if libraries && options.functions != FunctionPolicy::Skip => {
+                functions_closed(first)?
+            }
+            _ => None,
+        };
         let growth = match grows(&options, &facts) {
             true => growth::Growth::of(surveys),
             false => growth::Growth::none(),
@@ -512,6 +521,7 @@ impl Load {
             }),
             abilities: None,
             functions: FunctionReport::default(),
+            functions_closed,
             scripts: ScriptReport::default(),
             growth,
             functions_sent: 0,
@@ -561,18 +571,22 @@ impl Load {
         self.probed.restore_closed.as_deref()
     }
 
-    /// Why no function library is sent, where the destination is known to have none.
+    /// Why no function library is sent, where the destination is known to have none, or to take none from us.
     #[must_use]
     pub fn refuses_functions(&self) -> Option<String> {
-        let version = self.facts.version?;
         let old = self.facts.product == Some(crate::target::Product::Redis)
-            && version < crate::target::Version::new(7, 0, 0);
-        (old && self.options.functions != FunctionPolicy::Skip).then(|| {
-            format!(
+            && self
+                .facts
+                .version
+                .is_some_and(|version| version < crate::target::Version::new(7, 0, 0));
+        if old && self.options.functions != FunctionPolicy::Skip {
+            return Some(format!(
                 "{} knows no functions, which came with Redis 7.0",
                 self.facts.name()
-            )
-        })
+            ));
+        }
+        let words = self.functions_closed.as_ref()?;
+        Some(format!("the destination says {words}"))
     }
 
     /// Why values are to be walked before the first write ([`Load::walk`]), if they are.

@@ -1,11 +1,12 @@
-//! Which keys the destination has already: `EXISTS` for each that would be sent, many under way.
+//! Which keys the destination has already: `EXISTS` for each that would be sent, many under way. Of a user who may write some
+//! names only, a `RESTORE` of nothing tells that and more: whether the key may be written at all.
 
 use serde::Serialize;
 
 use crate::error::{Escaped, Result};
 use crate::resp::{Answer, Arg, Connection, Pipeline, Reply, WindowOptions};
 use crate::select::slot_of;
-use crate::target::Topology;
+use crate::target::{Asked, NO_PAYLOAD, Reaction, Situation, Topology, react};
 use crate::verbs::sample::{Sample, most_that_differ};
 
 /// Errors in a row after which it is no longer asked.
@@ -20,6 +21,8 @@ pub struct Existing {
     pub asked: u64,
     /// Keys of these that are there.
     pub there: u64,
+    /// Keys of these that the user may not write (an ACL key pattern): they fail.
+    pub closed: u64,
     /// Keys of these about which the destination says nothing.
     pub not_known: u64,
     /// Every key that would be sent was asked about and answered, or there is none at all.
@@ -42,11 +45,15 @@ pub(super) struct Asker {
     asked: u64,
     /// It has no keys at all.
     empty: bool,
+    /// Asked with a `RESTORE` that stores nothing, since that tells whose keys the user may write.
+    by_restore: bool,
 }
 
 #[derive(Debug, Default)]
 struct Replies {
+    by_restore: bool,
     there: u64,
+    closed: u64,
     not_known: u64,
     in_a_row: u64,
     words: Option<String>,
@@ -54,6 +61,22 @@ struct Replies {
 
 impl Replies {
     fn take(&mut self, answer: Answer<'_>) {
+        if self.by_restore {
+            let known = match react(&answer.reply(), Asked::Restore, Situation::default()) {
+                Reaction::KeyExists => Some(&mut self.there),
+                Reaction::KeyFails => Some(&mut self.closed),
+                Reaction::NextRoad(_) => {
+                    self.in_a_row = 0;
+                    return;
+                }
+                _ => None,
+            };
+            if let Some(count) = known {
+                *count = count.saturating_add(1);
+                self.in_a_row = 0;
+                return;
+            }
+        }
         match answer.reply() {
             Reply::Integer(number) => {
                 self.in_a_row = 0;
@@ -82,6 +105,7 @@ impl Asker {
         topology: Option<Topology>,
         sample: Option<f64>,
         empty: bool,
+        by_restore: bool,
     ) -> Result<Self> {
         let pipelines = connections
             .into_iter()
@@ -91,10 +115,14 @@ impl Asker {
             pipelines,
             topology,
             sample: sample.map(Sample::new),
-            replies: Replies::default(),
+            replies: Replies {
+                by_restore,
+                ..Replies::default()
+            },
             keys: 0,
             asked: 0,
             empty,
+            by_restore,
         })
     }
 
@@ -123,7 +151,19 @@ impl Asker {
             Ok(())
         };
         pipeline.select(db, &mut sink)?;
-        pipeline.push((), &[Arg::from("EXISTS"), Arg::Bytes(key)], &mut sink)?;
+        let restore = [
+            Arg::from("RESTORE"),
+            Arg::Bytes(key),
+            Arg::from("0"),
+            Arg::Bytes(NO_PAYLOAD),
+        ];
+        let exists = [Arg::from("EXISTS"), Arg::Bytes(key)];
+        let command = if self.by_restore {
+            &restore[..]
+        } else {
+            &exists
+        };
+        pipeline.push((), command, &mut sink)?;
         self.asked = self.asked.saturating_add(1);
         Ok(())
     }
@@ -141,13 +181,14 @@ impl Asker {
             })?;
         }
         let answered = self.asked.saturating_sub(self.replies.not_known);
-        let exact = self.empty || answered == self.keys;
+        let exact = self.empty && !self.by_restore || answered == self.keys;
         let at_most = (self.sample.is_some() && !exact)
             .then(|| most_that_differ(self.keys, answered, self.replies.there));
         Ok(Existing {
             keys: self.keys,
             asked: self.asked,
             there: self.replies.there,
+            closed: self.replies.closed,
             not_known: match exact {
                 true => 0,
                 false => self.replies.not_known,

@@ -45,7 +45,10 @@ use crate::resp::{Arg, Connector, Endpoint, pack};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Entry, Function, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
-use crate::target::{Acceptance, Assumed, Facts, NodeMap, Probed, Product, Version};
+use crate::target::{
+    Acceptance, Assumed, Facts, NodeMap, Probed, Product, Version, functions_closed,
+    has_key_patterns,
+};
 use crate::value::Decoder;
 use crate::value::commands::LossCounts;
 use crate::wire::crc64;
@@ -151,6 +154,7 @@ struct There {
     destination: Destination,
     other_roads: Vec<OtherRoad>,
     scripts_closed: Option<String>,
+    functions_closed: Option<String>,
     asker: Asker,
     in_the_way: Option<Error>,
 }
@@ -168,8 +172,10 @@ pub struct Functions {
     pub damaged: u64,
     /// Those that the destination has already, by name.
     pub there: Vec<String>,
-    /// The destination knows no functions.
+    /// The destination knows no functions, or takes none from us.
     pub refused: u64,
+    /// Why it takes none from us, in its words.
+    pub closed: Option<String>,
 }
 
 /// Cached Lua scripts of the dump.
@@ -333,14 +339,21 @@ impl Plan {
             true => destination::scripts_closed(first)?,
             false => None,
         };
+        let can_ask = options.probe && in_the_way.is_none();
+        let libraries = surveys.iter().any(|survey| !survey.functions.is_empty());
+        let functions_closed = match can_ask && libraries && !options.skip_functions {
+            true => functions_closed(first)?,
+            false => None,
+        };
+        let patterns = can_ask && probed.restore_closed.is_none() && has_key_patterns(first)?;
         let empty = facts.total_keys() == Some(0);
-        if empty || in_the_way.is_some() {
+        if empty && !patterns || in_the_way.is_some() {
             connections.clear();
         }
-        let asker = Asker::new(connections, topology, options.sample, empty)?;
+        let asker = Asker::new(connections, topology, options.sample, empty, patterns)?;
         let mut server = Server::new(
             facts.name(),
-            before_7(&facts),
+            before_7(&facts) || functions_closed.is_some(),
             fragile,
             terms,
             surveys,
@@ -356,6 +369,7 @@ impl Plan {
                 destination,
                 other_roads,
                 scripts_closed,
+                functions_closed,
                 asker,
                 in_the_way,
             }),
@@ -553,6 +567,7 @@ impl Plan {
         let there = match (there, told.first()) {
             (Some(there), Some(first)) => {
                 functions.refused = first.functions_refused;
+                functions.closed.clone_from(&there.functions_closed);
                 Some(there.finish(first, by_type, surveys, &options)?)
             }
             _ => None,
