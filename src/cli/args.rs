@@ -281,6 +281,8 @@ pub(crate) struct CompareArgs {
     #[command(flatten)]
     pub(crate) destination: DestinationArgs,
     #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
     pub(crate) shards: ShardArgs,
     /// By how many milliseconds expiries may differ
     #[arg(long, value_name = "MS", default_value_t = 1000)]
@@ -297,7 +299,7 @@ pub(crate) struct CompareArgs {
     /// Compare also where reading resets idle times and access counters that the dump carries (servers before 7.2)
     #[arg(long)]
     pub(crate) touch: bool,
-    /// Connections to the destination
+    /// Connections to the destination; to each shard of a cluster
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) connections: u16,
     #[command(flatten)]
@@ -359,6 +361,17 @@ pub(crate) enum Cluster {
     Auto,
     Yes,
     No,
+}
+
+impl Cluster {
+    /// What was said of it, if anything was.
+    pub(crate) fn asked(self) -> Option<bool> {
+        match self {
+            Cluster::Auto => None,
+            Cluster::Yes => Some(true),
+            Cluster::No => Some(false),
+        }
+    }
 }
 
 impl From<Cluster> for Clustering {

@@ -18,12 +18,13 @@ use rdbridge::resp::Connector;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
+use rdbridge::target::{Facts, Mode, NodeMap};
 use rdbridge::verbs::compare::{self, Compare, KeyEvent, Options, Outcome, Report, Watcher};
 use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
-use super::args::{CompareArgs, ReadArgs};
+use super::args::{Cluster, CompareArgs, ReadArgs};
 use super::exit::Exit;
 use super::journal;
 use super::output::{Grouped, Out, Table, input_name, plural};
@@ -35,7 +36,8 @@ use super::shards::{self, Because};
 const TOLD: usize = 100;
 
 pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Result<Exit> {
-    let connector = run.connector(&args.destination)?;
+    let mut connector = run.connector(&args.destination)?;
+    connector.sentinel.clone_from(&args.cluster.sentinel);
     if let Some(db @ 1..) = connector.address.db {
         return Err(Error::new(
             ErrorKind::Usage,
@@ -74,7 +76,14 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
     let mut selection = run.selection(&args.select, &args.input.how)?;
     let everywhere = selection.is_all();
     // A destination that is not there is said now, not after the dump was read.
-    drop(connector.connect()?);
+    let mut into_cluster = args.cluster.cluster == Cluster::Yes;
+    {
+        let mut connection = connector.connect()?;
+        if args.shards.newest_wins && args.cluster.cluster == Cluster::Auto {
+            let facts = Facts::gather(&mut connection, &[])?;
+            into_cluster = facts.mode == Some(Mode::Cluster);
+        }
+    }
 
     let (mut surveys, mut ids) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
@@ -91,7 +100,8 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
         ids.push(InputId::of(input.name(), input.bytes()));
         surveys.push(survey);
     }
-    let because = Because::of(&args.input, &inputs, false).filter(|_| args.shards.newest_wins);
+    let because =
+        Because::of(&args.input, &inputs, into_cluster).filter(|_| args.shards.newest_wins);
     if let Some(because) = because {
         shards::judge(
             because,
@@ -198,6 +208,8 @@ fn options(args: &CompareArgs, run: &Run, instant_of_load: bool) -> Options {
         sample: args.sample.map(|percent| percent / 100.0),
         touch: args.touch,
         connections: args.connections.into(),
+        cluster: args.cluster.cluster.asked(),
+        node_map: NodeMap::new(args.cluster.node_map.iter().cloned()),
         rates: args.gentle.rates(),
         instant_of_load,
         retry_for: args.retry_for,
@@ -231,7 +243,14 @@ fn say_destination(run: &Run, address: &str, compare: &Compare) {
         Some(keys) => format!(", holds {}", plural(keys, "key")),
         None => String::new(),
     };
-    run.note(&format!("destination {address}: {}{keys}", facts.name()));
+    let shards = match compare.shards() {
+        1 => String::new(),
+        many => format!(", a cluster of {many} shards"),
+    };
+    run.note(&format!(
+        "destination {address}: {}{shards}{keys}",
+        facts.name()
+    ));
     if !compare.abilities().dump {
         run.note(
             "the destination does not let us DUMP: all values are read by type, which takes longer",

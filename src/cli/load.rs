@@ -79,11 +79,6 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     // What can be refused is refused now, not after an hour of reading.
     let key = peek(&inputs, &mut selection, &options);
     let contacted = load::first_contact(&connector, &options, key)?;
-    if args.policy.compare
-        && let Some(refusal) = contacted.refusal_of_cluster()
-    {
-        return Err(refusal.with_hint("load without --compare").into());
-    }
 
     let into_cluster = match args.cluster.cluster {
         Cluster::Auto => contacted.mode == Some(Mode::Cluster),
@@ -971,6 +966,8 @@ fn compare_options(args: &LoadArgs, run: &Run) -> Comparison {
     Comparison {
         policies: arrival.policies,
         connections: arrival.connections,
+        cluster: args.cluster.cluster.asked(),
+        node_map: arrival.node_map,
         rates: arrival.rates,
         instant_of_load: true,
         retry_for: arrival.retry_for,

@@ -244,11 +244,7 @@ fn options(args: &PlanArgs, run: &Run, selection: &Selection, surveys: &[Survey]
         untrusted: policy.untrusted,
         skip_damaged: policy.skip_damaged,
         rates: policy.gentle.rates(),
-        cluster: match args.cluster.cluster {
-            Cluster::Auto => None,
-            Cluster::Yes => Some(true),
-            Cluster::No => Some(false),
-        },
+        cluster: args.cluster.cluster.asked(),
         node_map: NodeMap::new(args.cluster.node_map.iter().cloned()),
         assume: policy.assume,
         spool_dir: plan::spool_dir(&args.input.how),

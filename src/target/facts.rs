@@ -277,17 +277,6 @@ impl Facts {
         None
     }
 
-    /// Why this cannot be used by what knows no clusters.
-    #[must_use]
-    pub fn refusal_of_cluster(&self) -> Option<Error> {
-        (self.mode == Some(Mode::Cluster)).then(|| {
-            Error::new(
-                ErrorKind::Destination,
-                "the destination is in cluster mode, which only `load` can use so far",
-            )
-        })
-    }
-
     fn ask_hello(&mut self, connection: &mut Connection) -> Result<()> {
         // `2` is the protocol that is spoken already: nothing is switched. Redis 6.0 wants the argument.
         let reply = connection.request(&[Arg::from("HELLO"), Arg::from("2")])?;

@@ -448,3 +448,64 @@ fn keys_are_read_back_while_slots_move(cluster: &Cluster, name: &str) {
     cluster.wait_until_ok();
     holds(&ports, &keys, |_| 100);
 }
+
+#[test]
+fn a_comparison_reads_each_key_at_its_shard() {
+    let cluster = Cluster::start("redis-7.0", 3, 1);
+    let keys = keys(600);
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump(&keys, |_| 10));
+    let total = keys.len() as u64;
+    // Right behind the load, and by itself: from a master's address and from a replica's.
+    let url = cluster.url();
+    let ran = run(["load", &file, "--to", &url, "--json", "--compare"]);
+    ran.ends_with(0);
+    assert_eq!(ran.json()["compare"]["outcomes"]["same"], total, "{ran:?}");
+    let replica = cluster.nodes[3].url();
+    for url in [&url, &replica] {
+        let more = ["--json", "--extra", "--connections", "2"];
+        let ran = run([&["compare", &file, "--to", url], &more[..]].concat());
+        ran.ends_with(0);
+        let json = ran.json();
+        assert_eq!(json["outcomes"]["same"], total, "{json:#}");
+        assert_eq!(json["extra"], 0, "{json:#}");
+        assert_eq!(json["digests"], json["destination_digests"], "{json:#}");
+        assert!(
+            ran.stderr.contains("a cluster of 3 shards"),
+            "{}",
+            ran.stderr
+        );
+    }
+    // One of each kind, at different shards.
+    let at = |shard: u16| -> (u16, String) {
+        let of_shard = |key: &&Vec<u8>| {
+            key.starts_with(b"k") && slot_of(key) / 5462 == shard && !key.contains(&b'{')
+        };
+        let key = keys.iter().find(of_shard).expect("a key there");
+        let port = cluster.nodes[usize::from(shard)].port();
+        (port, String::from_utf8(key.clone()).expect("text"))
+    };
+    let ((first, changed), (second, gone)) = (at(0), at(1));
+    assert_eq!(text(first, &format!("SET {changed} other")), "OK");
+    assert_eq!(text(second, &format!("DEL {gone}")), "1");
+    let third = cluster.nodes[2].port();
+    let name = (0..)
+        .map(|n| format!("new{n}"))
+        .find(|name| slot_of(name.as_bytes()) > 12_000)
+        .expect("a name");
+    assert_eq!(text(third, &format!("SET {name} x")), "OK");
+    let ran = run(["compare", &file, "--to", &url, "--json", "--extra"]);
+    ran.ends_with(1);
+    let json = ran.json();
+    let outcomes = &json["outcomes"];
+    assert_eq!(outcomes["different"], 1, "{json:#}");
+    assert_eq!(outcomes["same"], total - 2, "{json:#}");
+    assert_eq!(json["extra"], 1, "{json:#}");
+    for key in [&changed, &gone, &name] {
+        assert!(
+            ran.stderr.contains(&format!("\"{key}\"")),
+            "{key}: {}",
+            ran.stderr
+        );
+    }
+}

@@ -55,7 +55,7 @@ impl Names {
     /// Reads all names of the destination's databases. Gives how many the dump does not have.
     pub(super) fn find_others(
         self,
-        connector: &Connector,
+        connectors: &[Connector],
         dbs: &[u64],
         watcher: &dyn Watcher,
         watch: &mut Watch<'_>,
@@ -64,9 +64,12 @@ impl Names {
         let mut members = Members::build(names.finish()?, &keys[0], &dir)?;
         let mut others = Sorter::new(&dir, IN_MEMORY);
         let mut told: HashSet<(u64, u64)> = HashSet::new();
-        let mut connection = connector.connect()?;
         let mut seen = 0u64;
-        for &db in dbs {
+        let all = connectors
+            .iter()
+            .flat_map(|connector| dbs.iter().map(move |db| (connector, *db)));
+        for (connector, db) in all {
+            let mut connection = connector.connect()?;
             connection.select(db)?;
             let mut talk = Talk::new(&mut connection)?;
             let mut cursor = b"0".to_vec();

@@ -9,6 +9,7 @@
 //! What is compared, and how, is [`crate::meaning`]'s.
 
 mod extra;
+mod nodes;
 mod outcome;
 mod worker;
 
@@ -27,13 +28,14 @@ use crate::meaning::{Abilities, Bookkeeping, Differences, Expiry, Verdict, Wante
 use crate::outcome::Outcome as Arrival;
 use crate::pace::{Pace, Rates};
 use crate::replay::{ExpiredPolicy, Policies, arrival};
-use crate::resp::Connector;
+use crate::resp::{Connection, Connector};
 use crate::select::Selection;
 use crate::snapshot::{Entry, Record, Snapshot};
 use crate::survey::Survey;
-use crate::target::{Facts, Role};
+use crate::target::{Facts, NodeMap};
 use crate::verbs::sample::Sample;
 use crate::verbs::{Ticker, Watch};
+use nodes::{Found, Nodes};
 use worker::{Counted, Shared, Stop};
 
 /// How to compare.
@@ -51,7 +53,7 @@ pub struct Options {
     pub sample: Option<f64>,
     /// Compare also where that counts as access and the dump carries times or counters of accesses.
     pub touch: bool,
-    /// Connections; at least 1.
+    /// Connections to each server; at least 1.
     pub connections: usize,
     /// How fast it may be at the most, over all connections.
     pub rates: Rates,
@@ -59,6 +61,10 @@ pub struct Options {
     pub instant_of_load: bool,
     /// How long a destination that is gone, busy or loading is asked again without an answer.
     pub retry_for: Duration,
+    /// Whether the destination is taken for a cluster; `None`: if it says so.
+    pub cluster: Option<bool>,
+    /// Where the nodes of a cluster are reached, if not where they say.
+    pub node_map: NodeMap,
     /// Look for keys that only the destination has.
     pub extra: bool,
     /// Make digests of what is compared (not of a sample).
@@ -80,6 +86,8 @@ impl Default for Options {
             rates: Rates::default(),
             instant_of_load: false,
             retry_for: Duration::from_secs(60),
+            cluster: None,
+            node_map: NodeMap::default(),
             extra: false,
             digests: false,
             spool_dir: PathBuf::from("/tmp"),
@@ -228,6 +236,7 @@ pub fn survey(
 #[derive(Debug)]
 pub struct Compare {
     connector: Connector,
+    nodes: Nodes,
     options: Options,
     pace: Pace,
     facts: Facts,
@@ -300,17 +309,15 @@ impl Compare {
             .map(|db| options.policies.db_map.get(*db))
             .collect();
         let asked: Vec<u64> = dbs.iter().copied().collect();
-        let mut connection = connector.connect()?;
-        let facts = Facts::gather(&mut connection, &asked)?;
-        // A replica can be read as well as its master.
-        let mut readable = facts.clone();
-        if let Some(Role::Replica(_)) = readable.role {
-            readable.role = None;
+        let Found {
+            nodes,
+            mut connections,
+            facts,
+        } = Nodes::find(&connector, &asked, &options)?;
+        let mut untouched = true;
+        for connection in &mut connections {
+            untouched &= no_touch(connection)?;
         }
-        if let Some(refusal) = readable.refusal_of_cluster().or_else(|| readable.refusal()) {
-            return Err(refusal);
-        }
-        let untouched = no_touch(&mut connection)?;
         let carried = surveys.iter().fold(0u64, |sum, s| {
             sum.saturating_add(s.with_idle).saturating_add(s.with_freq)
         });
@@ -330,9 +337,12 @@ impl Compare {
             Some((db, name)) => (options.policies.db_map.get(*db), name.as_slice()),
             None => (0, &b"rdbridge"[..]),
         };
+        let connection: &mut Connection = connections
+            .get_mut(nodes.of_key(name))
+            .ok_or_else(|| Error::new(ErrorKind::Destination, "the destination has no shard"))?;
         connection.select(db)?;
         let abilities = Abilities::ask(
-            &mut connection,
+            connection,
             name,
             facts.clock_ahead_ms.unwrap_or(0),
             options.ttl_tolerance_ms,
@@ -341,6 +351,7 @@ impl Compare {
         let names = options.extra.then(|| extra::Names::new(&options.spool_dir));
         Ok(Self {
             connector,
+            nodes,
             pace: Pace::new(options.rates),
             facts,
             abilities,
@@ -358,6 +369,12 @@ impl Compare {
             stopped: None,
             options,
         })
+    }
+
+    /// How many servers it is read from: 1 where it is no cluster.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.nodes.connectors.len()
     }
 
     /// What the destination is.
@@ -428,6 +445,10 @@ impl Compare {
             self.read_again = self.read_again.saturating_add(differing.len() as u64);
             only = Some(differing);
             std::thread::sleep(self.options.pause);
+            if let Err(error) = self.find_again() {
+                self.stop(error);
+                break;
+            }
         }
         self.entries = self.entries.saturating_add(entries);
         if self.stopped.is_some() {
@@ -449,6 +470,15 @@ impl Compare {
         Ok(())
     }
 
+    /// Slots may have moved since the last round.
+    fn find_again(&mut self) -> Result<()> {
+        if self.nodes.is_cluster() {
+            let dbs: Vec<u64> = self.dbs.iter().copied().collect();
+            self.nodes = Nodes::find(&self.connector, &dbs, &self.options)?.nodes;
+        }
+        Ok(())
+    }
+
     /// Goes through the dump once: all of it, or `only` the entries with these numbers. Gives the entries read.
     #[expect(clippy::too_many_arguments, reason = "the state of one run, used once")]
     fn round(
@@ -464,7 +494,6 @@ impl Compare {
         let stop = Stop::default();
         let shared = Shared {
             input,
-            connector: &self.connector,
             abilities: &self.abilities,
             spool_dir: &self.options.spool_dir,
             watcher,
@@ -477,17 +506,21 @@ impl Compare {
         };
         let (mut counted, mut entries) = (Counted::default(), 0);
         std::thread::scope(|scope| {
-            let (mut senders, mut workers) = (Vec::new(), Vec::new());
-            for _ in 0..self.options.connections.max(1) {
-                let (sender, receiver) = sync_channel(BATCHES);
-                senders.push(sender);
-                let shared = &shared;
-                workers.push(scope.spawn(move || worker::run(shared, &receiver)));
+            let (mut lanes, mut workers) = (Vec::new(), Vec::new());
+            for connector in &self.nodes.connectors {
+                let mut lane = Lane::default();
+                for _ in 0..self.options.connections.max(1) {
+                    let (sender, receiver) = sync_channel(BATCHES);
+                    lane.senders.push(sender);
+                    let shared = &shared;
+                    workers.push(scope.spawn(move || worker::run(shared, connector, &receiver)));
+                }
+                lanes.push(lane);
             }
             let mut feeder = Feeder {
-                senders,
-                next: 0,
-                batch: Vec::with_capacity(BATCH),
+                lanes,
+                nodes: &self.nodes,
+                key: Vec::new(),
                 unsent: 0,
             };
             let fed = feed(
@@ -557,7 +590,7 @@ impl Compare {
             dbs.extend(held.keys().copied());
         }
         let dbs: Vec<u64> = dbs.into_iter().collect();
-        match names.find_others(&self.connector, &dbs, watcher, watch) {
+        match names.find_others(&self.nodes.connectors, &dbs, watcher, watch) {
             Ok(count) => self.extra = Some(count),
             Err(error) => self.stop(error),
         }
@@ -603,25 +636,18 @@ const BATCH: usize = 128;
 /// Batches that may wait for a connection.
 const BATCHES: usize = 4;
 
-/// Hands batches to connections in turn.
-struct Feeder<'data> {
+/// The way to one server: its connections, which take batches in turn.
+#[derive(Default)]
+struct Lane<'data> {
     senders: Vec<SyncSender<Vec<Wanted<'data>>>>,
     next: usize,
     batch: Vec<Wanted<'data>>,
-    /// Entries that no connection took.
-    unsent: u64,
 }
 
-impl<'data> Feeder<'data> {
-    fn push(&mut self, wanted: Wanted<'data>) {
-        self.batch.push(wanted);
-        if self.batch.len() >= BATCH {
-            self.flush();
-        }
-    }
-
-    /// Gives the batch to whoever has room first; where nobody has, waits for the next in turn.
-    fn flush(&mut self) {
+impl Lane<'_> {
+    /// Gives the batch to whoever has room first; where nobody has, waits for the next in turn. Gives how many entries no
+    /// connection took.
+    fn flush(&mut self) -> u64 {
         let mut batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         let count = batch.len() as u64;
         let connections = self.senders.len();
@@ -631,19 +657,44 @@ impl<'data> Feeder<'data> {
                 continue;
             };
             match sender.try_send(batch) {
-                Ok(()) => return,
+                Ok(()) => return 0,
                 Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => batch = back,
             }
         }
         match self.senders.get(self.next).map(|sender| sender.send(batch)) {
-            Some(Ok(())) => {}
-            _ => self.unsent += count,
+            Some(Ok(())) => 0,
+            _ => count,
+        }
+    }
+}
+
+/// Hands each entry to the server that tells of it.
+struct Feeder<'run, 'data> {
+    lanes: Vec<Lane<'data>>,
+    nodes: &'run Nodes,
+    key: Vec<u8>,
+    /// Entries that no connection took.
+    unsent: u64,
+}
+
+impl<'data> Feeder<'_, 'data> {
+    fn push(&mut self, wanted: Wanted<'data>) {
+        let server = self.nodes.of_entry(&wanted.entry, &mut self.key);
+        let Some(lane) = self.lanes.get_mut(server) else {
+            self.unsent += 1;
+            return;
+        };
+        lane.batch.push(wanted);
+        if lane.batch.len() >= BATCH {
+            self.unsent += lane.flush();
         }
     }
 
     fn close(mut self) -> u64 {
-        if !self.batch.is_empty() {
-            self.flush();
+        for lane in &mut self.lanes {
+            if !lane.batch.is_empty() {
+                self.unsent += lane.flush();
+            }
         }
         self.unsent
     }
@@ -668,7 +719,7 @@ fn feed<'data>(
     mut feed: Feed<'_>,
     snapshot: &Snapshot<'data>,
     selection: &mut Selection,
-    feeder: &mut Feeder<'data>,
+    feeder: &mut Feeder<'_, 'data>,
     tally: &mut Tally,
     entries: &mut u64,
     stop: &Stop,

@@ -17,7 +17,6 @@ use crate::resp::Connector;
 /// What all connections of a round share.
 pub(super) struct Shared<'run> {
     pub(super) input: u32,
-    pub(super) connector: &'run Connector,
     pub(super) abilities: &'run Abilities,
     pub(super) spool_dir: &'run Path,
     pub(super) watcher: &'run dyn Watcher,
@@ -92,7 +91,11 @@ pub(super) struct Counted {
 
 /// Runs one connection until the channel closes or the run stops. All entries that came through the channel are counted,
 /// but those for another round.
-pub(super) fn run<'data>(shared: &Shared<'_>, batches: &Receiver<Vec<Wanted<'data>>>) -> Counted {
+pub(super) fn run<'data>(
+    shared: &Shared<'_>,
+    connector: &Connector,
+    batches: &Receiver<Vec<Wanted<'data>>>,
+) -> Counted {
     let mut counted = Counted::default();
     let mut waiting: VecDeque<Wanted<'data>> = VecDeque::new();
     let mut bench = Bench::new(shared.spool_dir);
@@ -103,6 +106,7 @@ pub(super) fn run<'data>(shared: &Shared<'_>, batches: &Receiver<Vec<Wanted<'dat
         let before = counted.tally.total();
         let result = talk(
             shared,
+            connector,
             batches,
             &mut bench,
             &mut waiting,
@@ -143,8 +147,13 @@ pub(super) fn run<'data>(shared: &Shared<'_>, batches: &Receiver<Vec<Wanted<'dat
 }
 
 /// One connection's life.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the state of one connection, used once"
+)]
 fn talk<'data>(
     shared: &Shared<'_>,
+    connector: &Connector,
     batches: &Receiver<Vec<Wanted<'data>>>,
     bench: &mut Bench,
     waiting: &mut VecDeque<Wanted<'data>>,
@@ -152,7 +161,7 @@ fn talk<'data>(
     counted: &mut Counted,
     mut digester: Option<&mut Digester>,
 ) -> Result<()> {
-    let mut connection = shared.connector.connect()?;
+    let mut connection = connector.connect()?;
     // Whoever stands between and is not in step is found out first.
     connection.prove()?;
     no_touch(&mut connection)?;
