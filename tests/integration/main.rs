@@ -117,6 +117,10 @@ mod growth;
 // Users who may not do everything.
 mod rights;
 
+// TLS to real servers.
+#[cfg(feature = "tls")]
+mod tls;
+
 // Cached Lua scripts.
 mod scripts;
 
