@@ -100,8 +100,8 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
         ids.push(InputId::of(input.name(), input.bytes()));
         surveys.push(survey);
     }
-    let because =
-        Because::of(&args.input, &inputs, into_cluster).filter(|_| args.shards.newest_wins);
+    let because = Because::of_or_say(&args.input, &inputs, into_cluster, args.shards.newest_wins)
+        .filter(|_| args.shards.newest_wins);
     if let Some(because) = because {
         shards::judge(
             because,

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         Cluster::Yes => true,
         Cluster::No => false,
     };
-    let because = Because::of(&args.input, &inputs, into_cluster);
+    let because = Because::of_or_say(&args.input, &inputs, into_cluster, args.shards.newest_wins);
 
     let (mut surveys, mut ids) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         ids.push(InputId::of(input.name(), input.bytes()));
         surveys.push(survey);
     }
-    let gaps = match because {
+    let together = match because {
         Some(because) => shards::judge(
             because,
             args.shards.newest_wins,
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
                 survey(input, &args.input.how, ignore_tail, run, selection)
             },
         )?,
-        None => None,
+        None => shards::Together::default(),
     };
     let entries = surveys.iter().map(|survey| survey.entries).collect();
     let signed = ids.clone();
@@ -135,7 +135,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         &mut inputs,
         &surveys,
         &options,
-        because.is_some(),
+        together.share_no_name,
         &mut selection,
     )?;
 
@@ -244,7 +244,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         ));
         let missing = missing.map_or(0, |missing| missing.len());
         object.insert("options".into(), json!(typed));
-        object.insert("slots_without_keys".into(), json!(gaps));
+        object.insert("slots_without_keys".into(), json!(together.gaps));
         object.insert("names_not_found".into(), json!(missing));
         let compared = compared.as_ref().map(compare::AfterLoad::figures);
         object.insert("compare".into(), json!(compared));

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             into_cluster = facts.mode == Some(Mode::Cluster);
         }
     }
-    let because = Because::of(&args.input, &inputs, into_cluster);
+    let because = Because::of_or_say(&args.input, &inputs, into_cluster, args.shards.newest_wins);
     let (mut surveys, mut told) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
         let input = run.open(&mut inputs, index)?;
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         .map_err(|error| error.or_input(input.name()))?;
         surveys.push(survey);
     }
-    let gaps = match because {
+    let together = match because {
         Some(because) => shards::judge(
             because,
             args.shards.newest_wins,
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
                 survey(input, &args.input.how, ignore_tail, run, selection)
             },
         )?,
-        None => None,
+        None => shards::Together::default(),
     };
     for (source, survey) in inputs.sources().iter().zip(&surveys) {
         told.push((source.name().to_owned(), found(survey, run)));
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             spool_dir: options.spool_dir.clone(),
             ..load::Options::default()
         },
-        because.is_some(),
+        together.share_no_name,
         &mut selection,
     )?;
     let mut plan = match &connector {
@@ -137,7 +137,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             object.insert("inputs".into(), json!(inputs));
             let address = connector.as_ref().map(|c| c.address.to_string());
             object.insert("address".into(), json!(address));
-            object.insert("slots_without_keys".into(), json!(gaps));
+            object.insert("slots_without_keys".into(), json!(together.gaps));
             object.insert("commands_sent_by_plan".into(), json!(sent));
             object.insert(
                 "on_conflict".into(),

@@ -38,6 +38,23 @@ impl Because {
         }
     }
 
+    /// The same, and a word where `--newest-wins` has nothing to decide.
+    pub(crate) fn of_or_say(
+        args: &InputArgs,
+        inputs: &Inputs,
+        into_cluster: bool,
+        newest_wins: bool,
+    ) -> Option<Self> {
+        let because = Self::of(args, inputs, into_cluster);
+        if newest_wins && because.is_none() {
+            super::say(
+                "--newest-wins has nothing to decide: only several dumps in a directory, or several that go into a cluster, are \
+                 taken for the shards of one",
+            );
+        }
+        because
+    }
+
     fn way_out(self) -> &'static str {
         match self {
             Because::Directory => {
@@ -50,9 +67,17 @@ impl Because {
     }
 }
 
+/// What was found out about shards that may be loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Together {
+    /// Slots without a key that should have one: `0-5460`.
+    pub(crate) gaps: Option<String>,
+    /// No name can stand in two of them, since those of one name share a slot.
+    pub(crate) share_no_name: bool,
+}
+
 /// Refuses shards that share a slot or that were not taken at one time, before anything is sent. With `newest_wins` the selection
-/// leaves out of the older ones what a younger one has, too, and these are surveyed again. Gives the slots without a key that
-/// should have one: `0-5460`.
+/// leaves out of the older ones what a younger one has, too, and these are surveyed again.
 ///
 /// # Errors
 /// `Usage` with the files; those of the reader and of `survey`.
@@ -66,7 +91,7 @@ pub(crate) fn judge(
     surveys: &mut [Survey],
     selection: &mut Selection,
     survey: &dyn Fn(&Input, &mut Selection) -> Result<Survey>,
-) -> Result<Option<String>> {
+) -> Result<Together> {
     let mut dumps = Vec::with_capacity(surveys.len());
     for (index, survey) in surveys.iter().enumerate() {
         let input = run.open(inputs, index)?;
@@ -80,6 +105,7 @@ pub(crate) fn judge(
         });
         dumps.push(dump.map_err(|error| error.or_input(input.name()))?);
     }
+    let by_notes = shard_dumps::by_notes(&mut dumps);
     let name = |n: usize| {
         let source = inputs.sources().get(n);
         let taken = dumps.get(n).and_then(|dump| dump.taken);
@@ -121,7 +147,7 @@ pub(crate) fn judge(
                 if slots.len() == 1 { "it" } else { "them" }
             ));
         }
-        selection.leave_to_newer(left);
+        selection.leave_to_newer(left, by_notes);
     } else {
         refuse(because, &dumps, &name)?;
     }
@@ -134,14 +160,18 @@ pub(crate) fn judge(
         }
     }
     let gaps = shard_dumps::gaps(&dumps);
-    Ok((!gaps.is_empty()).then(|| {
+    let gaps = (!gaps.is_empty()).then(|| {
         super::say(&format!(
             "none of the {} has a key in {}, which chance does not explain: is the dump of a shard missing",
             plural(dumps.len() as u64, "input"),
             gaps.words()
         ));
         gaps.to_string()
-    }))
+    });
+    Ok(Together {
+        gaps,
+        share_no_name: !by_notes,
+    })
 }
 
 fn refuse(because: Because, dumps: &[ShardDump], name: &dyn Fn(usize) -> String) -> Result<()> {

@@ -140,6 +140,8 @@ pub struct Selection {
     all: bool,
     /// For each input the slots that a newer one has; empty where none has any.
     newer: Vec<SlotSet>,
+    /// A key's slot is what Redis Enterprise noted.
+    newer_by_notes: bool,
     /// The input that entries come from.
     input: usize,
     /// The last entry was asked for, and a newer input has its slot.
@@ -194,6 +196,7 @@ impl Selection {
             asks_name,
             all,
             newer: Vec::new(),
+            newer_by_notes: false,
             input: 0,
             left_to_newer: false,
             spool_dir,
@@ -211,6 +214,7 @@ impl Selection {
             asks_name: false,
             all: true,
             newer: Vec::new(),
+            newer_by_notes: false,
             input: 0,
             left_to_newer: false,
             spool_dir: PathBuf::new(),
@@ -254,8 +258,10 @@ impl Selection {
         Ok(asked && !self.left_to_newer)
     }
 
-    /// For each input the slots whose keys are left out of it, since another input has them and is newer.
-    pub fn leave_to_newer(&mut self, slots: Vec<SlotSet>) {
+    /// For each input the slots whose keys are left out of it, since another input has them and is newer. With `by_notes` a
+    /// key's slot is the one that Redis Enterprise noted, not that of its name.
+    pub fn leave_to_newer(&mut self, slots: Vec<SlotSet>, by_notes: bool) {
+        self.newer_by_notes = by_notes;
         self.newer = match slots.iter().all(SlotSet::is_empty) {
             true => Vec::new(),
             false => slots,
@@ -277,6 +283,10 @@ impl Selection {
     fn newer_has(&self, entry: &Entry<'_>, scratch: &mut Vec<u8>) -> bool {
         let slots = self.newer.get(self.input);
         slots.is_some_and(|slots| {
+            if self.newer_by_notes {
+                let noted = entry.slot.and_then(|slot| u16::try_from(slot).ok());
+                return noted.is_some_and(|slot| slots.contains(slot));
+            }
             let name = entry.key.bytes(scratch);
             name.is_ok_and(|name| slots.contains(slot_of(name)))
         })

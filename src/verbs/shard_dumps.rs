@@ -4,6 +4,9 @@
 //! What a dump *covers* is known from its keys alone: the slots in which any stands. (Some servers name the slots of a dump in
 //! records of their own; those, too, are slots with keys.) A slot without keys may be empty, so only gaps that chance does not
 //! explain are told.
+//!
+//! A key's slot is that of its name. Redis Enterprise may hash otherwise and notes the slot of each key: where all inputs have
+//! such notes, these count.
 
 use super::{Ticker, Watch};
 use crate::error::Result;
@@ -22,6 +25,8 @@ pub struct ShardDump {
     pub selected: SlotSet,
     /// Slots in which any key stands, or that a record names.
     pub covered: SlotSet,
+    /// The same two sets by the notes of Redis Enterprise, as long as every key has one.
+    noted: Option<[SlotSet; 2]>,
 }
 
 impl ShardDump {
@@ -37,6 +42,7 @@ impl ShardDump {
     ) -> Result<Self> {
         let mut dump = Self {
             taken,
+            noted: Some(Default::default()),
             ..Self::default()
         };
         let mut records = snapshot.unverified_records();
@@ -46,6 +52,7 @@ impl ShardDump {
                 Record::Entry(entry) => {
                     ticker.tick(watch, entry.end(), records.entries_seen())?;
                     let selected = selection.admits(&entry, &mut scratch)?;
+                    dump.note(entry.slot, selected);
                     let Ok(name) = entry.key.bytes(&mut scratch) else {
                         continue;
                     };
@@ -58,11 +65,44 @@ impl ShardDump {
                 Record::SlotInfo { slot, .. } => {
                     dump.covered.insert(slot);
                 }
+                // Valkey's: slot, keys, keys with an expiry.
+                Record::Aux { name, value, .. } if name.preview(16) == b"slot-info" => {
+                    let value = String::from_utf8_lossy(&value.preview(64)).into_owned();
+                    let slot = value.split(',').next().and_then(|slot| slot.parse().ok());
+                    dump.covered.insert(slot.unwrap_or(u64::MAX));
+                }
                 _ => {}
             }
         }
         Ok(dump)
     }
+
+    fn note(&mut self, slot: Option<u64>, selected: bool) {
+        let kept = match (&mut self.noted, slot) {
+            (Some([chosen, all]), Some(slot)) => {
+                all.insert(slot) && (!selected || chosen.insert(slot))
+            }
+            _ => false,
+        };
+        if !kept {
+            self.noted = None;
+        }
+    }
+}
+
+/// Takes the slots that Redis Enterprise noted for those of the names, where all dumps note those of all their keys. Whether it
+/// is so.
+pub fn by_notes(dumps: &mut [ShardDump]) -> bool {
+    let some = dumps.iter().any(|dump| !dump.covered.is_empty());
+    let all = some && dumps.iter().all(|dump| dump.noted.is_some());
+    if all {
+        for dump in dumps {
+            if let Some([selected, covered]) = dump.noted.take() {
+                (dump.selected, dump.covered) = (selected, covered);
+            }
+        }
+    }
+    all
 }
 
 /// Two inputs, by number, and the slots in which selected keys of both stand.
@@ -203,6 +243,27 @@ mod tests {
                 (pair.first, pair.second, pair.slots.words()),
                 (0, 1, "1 slot (2)".to_owned())
             );
+        }
+    }
+
+    #[test]
+    fn notes_count_where_all_keys_have_one() {
+        let noted = |slots: &[Option<u64>]| {
+            let mut dump = ShardDump {
+                noted: Some(Default::default()),
+                ..dump(0, [1, 2])
+            };
+            slots.iter().for_each(|slot| dump.note(*slot, true));
+            dump
+        };
+        let mut both = [noted(&[Some(1)]), noted(&[Some(7), Some(9)])];
+        assert!(by_notes(&mut both));
+        assert_eq!(both[1].selected.to_string(), "7, 9");
+        assert!(shared(&both).is_empty());
+        for second in [&[Some(7), None][..], &[Some(16_384)]] {
+            let mut one = [noted(&[Some(1)]), noted(second)];
+            assert!(!by_notes(&mut one));
+            assert_eq!(shared(&one).len(), 1);
         }
     }
 
