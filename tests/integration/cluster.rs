@@ -509,3 +509,87 @@ fn a_comparison_reads_each_key_at_its_shard() {
         );
     }
 }
+
+#[test]
+fn a_comparison_follows_slots_that_move() {
+    use rdbridge::verbs::compare::{Compare, Outcome, Tally};
+
+    struct Nobody;
+    impl rdbridge::verbs::compare::Watcher for Nobody {
+        fn key(&self, event: &rdbridge::verbs::compare::KeyEvent<'_>) {
+            panic!("{event:?}");
+        }
+        fn extra(&self, _db: u64, _key: &[u8]) {}
+    }
+
+    let cluster = Cluster::start("redis-7.0", 3, 0);
+    let ids: Vec<String> = (0..3).map(|node| cluster.id(node)).collect();
+    let keys = keys(3000);
+    let data = dump(&keys, |_| 10);
+    let (report, _) = load(
+        connector(&cluster.url()),
+        &data,
+        options(),
+        || {},
+        &mut |_| {},
+    );
+    assert!(report.is_clean(), "{report:?}");
+
+    let snapshot = Snapshot::parse(&data).expect("a dump");
+    let options = |retry_for| rdbridge::verbs::compare::Options {
+        pause: Duration::from_millis(50),
+        retry_for,
+        ..rdbridge::verbs::compare::Options::default()
+    };
+    let compare = |retry_for: Duration, then: &dyn Fn()| -> (Tally, Option<String>) {
+        let mut all = Selection::all();
+        let survey = survey(&snapshot, &mut all, 0, &mut |_| Ok(())).expect("a sound dump");
+        let surveys = std::slice::from_ref(&survey);
+        let mut compare = Compare::begin(connector(&cluster.url()), surveys, options(retry_for))
+            .expect("a destination that can be read");
+        // What it knows of the cluster is old now.
+        then();
+        compare
+            .input(0, &snapshot, &survey, &mut all, &Nobody, &mut |_| Ok(()))
+            .expect("a selection that can be asked");
+        let report = compare.finish();
+        assert!(report.adds_up(), "{report:?}");
+        (report.tally, report.stopped.map(|error| error.to_string()))
+    };
+    let total = keys.len() as u64;
+    let in_moved = keys
+        .iter()
+        .filter(|key| matches!(slot_of(key), 0..40 | 6000..6020))
+        .count();
+    assert!(in_moved > 3, "{in_moved} keys move");
+    let (tally, stopped) = compare(Duration::from_secs(60), &|| {
+        for slot in (0..40).chain(6000..6020) {
+            let from = usize::from(slot) / 5462;
+            move_slot(&cluster, slot, from, 2, &ids);
+        }
+    });
+    assert_eq!(stopped, None);
+    assert_eq!(tally.get(Outcome::Same), total, "{tally:?}");
+
+    // One that stays between two nodes is waited for no longer than was said.
+    let slot = slot_of(b"k7");
+    let from = (0..3)
+        .find(|node| {
+            let reply = ask(cluster.nodes[*node].port(), "GET k7");
+            matches!(reply, Value::BulkString(_))
+        })
+        .expect("an owner");
+    let to = (from + 1) % 3;
+    let (tally, stopped) = compare(Duration::ZERO, &|| {
+        begin_to_move(&cluster, slot, from, to, &ids);
+        let words = format!("MIGRATE 127.0.0.1 {} k7 0 5000", cluster.nodes[to].port());
+        assert_eq!(text(cluster.nodes[from].port(), &words), "OK");
+    });
+    let stopped = stopped.expect("it stops");
+    assert!(
+        stopped.contains("send") && stopped.contains("on to each other"),
+        "{stopped}"
+    );
+    assert!(tally.get(Outcome::NotReached) > 0, "{tally:?}");
+    assert_eq!(tally.get(Outcome::Gone), 0, "{tally:?}");
+}

@@ -422,9 +422,12 @@ impl Compare {
         selection.in_input(input);
         let mut only: Option<Vec<u64>> = None;
         let mut entries = 0;
-        for round in 1..=self.options.rounds.max(1) {
+        let mut round = 1;
+        // Since when no key of a slot that moves could be read, and how many were left.
+        let mut moving: Option<(Instant, usize)> = None;
+        loop {
             let last = round >= self.options.rounds.max(1);
-            let again = Mutex::new(Vec::new());
+            let (again, moved) = (Mutex::default(), Mutex::default());
             let read = self.round(
                 input,
                 snapshot,
@@ -433,16 +436,32 @@ impl Compare {
                 watch,
                 only.as_deref(),
                 (!last).then_some(&again),
+                &moved,
             );
             if only.is_none() {
                 entries = read;
             }
-            let mut differing = again.into_inner().unwrap_or_default();
-            if self.stopped.is_some() || differing.is_empty() {
+            let mut differing: Vec<u64> = again.into_inner().unwrap_or_default();
+            let moved: Vec<u64> = moved.into_inner().unwrap_or_default();
+            if self.stopped.is_some() || differing.is_empty() && moved.is_empty() {
                 break;
             }
-            differing.sort_unstable();
             self.read_again = self.read_again.saturating_add(differing.len() as u64);
+            if moved.is_empty() {
+                moving = None;
+                round = round.saturating_add(1);
+            } else {
+                let (since, _) = *moving
+                    .take_if(|(_, left)| *left <= moved.len())
+                    .get_or_insert((Instant::now(), moved.len()));
+                moving = Some((since, moved.len()));
+                if since.elapsed() >= self.options.retry_for {
+                    self.stop(sent_on(moved.len()));
+                    break;
+                }
+            }
+            differing.extend(moved);
+            differing.sort_unstable();
             only = Some(differing);
             std::thread::sleep(self.options.pause);
             if let Err(error) = self.find_again() {
@@ -490,6 +509,7 @@ impl Compare {
         watch: &mut Watch<'_>,
         only: Option<&[u64]>,
         again: Option<&Mutex<Vec<u64>>>,
+        moved: &Mutex<Vec<u64>>,
     ) -> u64 {
         let stop = Stop::default();
         let shared = Shared {
@@ -503,6 +523,7 @@ impl Compare {
             evicts: evicts(&self.facts),
             digests: self.options.digests && self.sample.is_none(),
             again,
+            moved: self.nodes.is_cluster().then_some(moved),
         };
         let (mut counted, mut entries) = (Counted::default(), 0);
         std::thread::scope(|scope| {
@@ -617,6 +638,15 @@ impl Compare {
             stopped: self.stopped,
         }
     }
+}
+
+#[cold]
+fn sent_on(keys: usize) -> Error {
+    Error::new(
+        ErrorKind::Destination,
+        format!("the nodes of the cluster send {keys} keys on to each other: their slots are being moved"),
+    )
+    .with_hint("compare again when that is done")
 }
 
 /// Whether keys without an expiry, and with one, may have been evicted.

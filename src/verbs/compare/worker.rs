@@ -31,6 +31,8 @@ pub(super) struct Shared<'run> {
     pub(super) digests: bool,
     /// Entries that are to be read again in another round, where there is one.
     pub(super) again: Option<&'run Mutex<Vec<u64>>>,
+    /// Entries whose slots are served elsewhere meanwhile, to be asked about there: of a cluster.
+    pub(super) moved: Option<&'run Mutex<Vec<u64>>>,
 }
 
 /// Entries that are kept for another round, at most; what is over differs for good.
@@ -81,6 +83,12 @@ fn passes(error: &Error) -> bool {
     error.io_error().is_some() || WORDS.iter().any(|words| text.contains(words))
 }
 
+/// Whether a node says that another one serves a slot.
+fn is_sent_on(error: &Error) -> bool {
+    let text = error.what();
+    text.contains("\"MOVED ") || text.contains("\"ASK ")
+}
+
 /// Counts what came out.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
@@ -115,6 +123,14 @@ pub(super) fn run<'data>(
             digester.as_mut(),
         );
         let Err(error) = result else { break };
+        if let Some(moved) = shared.moved.filter(|_| is_sent_on(&error))
+            && let Ok(mut moved) = moved.lock()
+        {
+            // Those that are not concerned are not judged yet either.
+            moved.extend(waiting.drain(..).map(|wanted| wanted.entry.ordinal));
+            failures = 0;
+            continue;
+        }
         failures = if counted.tally.total() > before {
             answered = Instant::now();
             1

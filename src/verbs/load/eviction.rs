@@ -82,6 +82,9 @@ impl Watch {
             // Of a pass that ended for want of memory it is to be known whether waiting helps.
             if !silent && (!done || run.stop.is_set()) && run.growth.is_due() {
                 silent = self.judge_growth(run, &mut connections).is_err();
+                if silent {
+                    run.lag.let_go(run.pace);
+                }
             }
             if done {
                 break;
