@@ -58,18 +58,28 @@ impl Authority {
     /// A server with a certificate for `name`; its TLS address.
     fn serve(&self, server: &'static str, name: &str, expired: bool, client: &str) -> Served {
         let (certificate, key) = self.issue("server", name, expired);
-        let port = free_port();
-        let server = Server::setup(server)
-            .with("tls-port", [port.to_string()])
-            .with("tls-cert-file", [PathBuf::from(certificate)])
-            .with("tls-key-file", [PathBuf::from(key)])
-            .with("tls-ca-cert-file", [PathBuf::from(self.ca())])
-            .with("tls-auth-clients", [client])
-            .start();
-        Served {
-            server,
-            url: format!("rediss://127.0.0.1:{port}"),
+        // Another process may take the free port before the server does.
+        let mut log = String::new();
+        for _attempt in 0..5 {
+            let port = free_port();
+            let started = Server::setup(server)
+                .with("tls-port", [port.to_string()])
+                .with("tls-cert-file", [PathBuf::from(&certificate)])
+                .with("tls-key-file", [PathBuf::from(&key)])
+                .with("tls-ca-cert-file", [PathBuf::from(self.ca())])
+                .with("tls-auth-clients", [client])
+                .try_start();
+            match started {
+                Ok(server) => {
+                    return Served {
+                        server,
+                        url: format!("rediss://127.0.0.1:{port}"),
+                    };
+                }
+                Err(said) => log = said,
+            }
         }
+        panic!("{server} does not start; its log ends:\n{log}");
     }
 }
 
