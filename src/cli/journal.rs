@@ -230,6 +230,7 @@ impl Opened {
             entries,
             options: options(args, names),
             instant_ms: run.now.0,
+            clock_ahead_ms: None,
             staging: String::new(),
             functions: Counted::default(),
             ledger: None,

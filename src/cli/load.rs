@@ -79,6 +79,15 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     // What can be refused is refused now, not after an hour of reading.
     let key = peek(&inputs, &mut selection, &options);
     let contacted = load::first_contact(&connector, &options, key)?;
+    say_clock(run, &contacted);
+    let begins = journal.before.is_none();
+    let by_its_clock = match begins {
+        true => run.by_clock_of(&contacted),
+        false => run.at(instant),
+    };
+    let run = &by_its_clock;
+    options.policies.now_ms = run.now.0;
+    selection.at(run.now);
 
     let into_cluster = match args.cluster.cluster {
         Cluster::Auto => contacted.mode == Some(Mode::Cluster),
@@ -128,7 +137,10 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     };
     let entries = surveys.iter().map(|survey| survey.entries).collect();
     let signed = ids.clone();
-    let journal = journal.journal(args, run, &connector, ids, entries, selection.names())?;
+    let mut journal = journal.journal(args, run, &connector, ids, entries, selection.names())?;
+    if begins && !run.now_is_given {
+        journal.record.clock_ahead_ms = contacted.clock_ahead_ms;
+    }
     refuse_overlaps(
         &args.input.how,
         run,
@@ -555,6 +567,23 @@ pub(super) fn found(survey: &Survey, run: &Run) -> String {
     format!("{line}; {}", survey.producer.taken(run.now))
 }
 
+/// A clock that is not ours decides when keys expire.
+fn say_clock(run: &Run, destination: &Facts) {
+    let Some(ahead_ms) = destination.clock_ahead_ms else {
+        return;
+    };
+    if ahead_ms.unsigned_abs() > 1000 {
+        super::say(&format!(
+            "the destination's clock is {:+.1} s from ours: {}",
+            ahead_ms as f64 / 1000.0,
+            match run.now_is_given {
+                true => "what is expired is judged at the instant that was given",
+                false => "what is expired is judged by that one",
+            }
+        ));
+    }
+}
+
 fn say_destination(run: &Run, connector: &Connector, load: &Load) {
     let facts = load.facts();
     let keys = match facts.total_keys() {
@@ -949,6 +978,7 @@ fn figures(report: &Report) -> Map<String, Value> {
         "shrunk_to": report.shrunk_to,
         "settled": report.settled,
         "shards": report.shards,
+        "clock_ahead_ms": report.clock_ahead_ms,
         "redirected": { "moved": report.redirected.0, "ask": report.redirected.1 },
         "journal": report.journal.as_ref().map(|path| path.display().to_string()),
         "adds_up": report.adds_up(),

@@ -12,6 +12,7 @@ use rdbridge::resp::{Address, Connector, Endpoint, Reauth, Renames};
 use rdbridge::select::{Names, Selection};
 use rdbridge::snapshot::Options as SnapshotOptions;
 use rdbridge::spool::Spool;
+use rdbridge::target::Facts;
 use rdbridge::time::Timestamp;
 use rdbridge::verbs::Position;
 use rdbridge::{Error, ErrorKind, Result};
@@ -27,6 +28,8 @@ use super::secrets;
 pub(crate) struct Run {
     /// The one instant: everything that depends on "now" uses it.
     pub(crate) now: Timestamp,
+    /// That instant was given, not read from the clock: no other clock changes it.
+    pub(crate) now_is_given: bool,
     /// Data as JSON.
     pub(crate) json: bool,
     /// Errors only.
@@ -45,6 +48,7 @@ impl Run {
         watch_signals(&interrupted, &acknowledged)?;
         Ok(Self {
             now: args.now.unwrap_or_else(clock),
+            now_is_given: args.now.is_some(),
             json: args.json,
             quiet: args.quiet,
             interrupted,
@@ -57,12 +61,22 @@ impl Run {
     pub(crate) fn at(&self, now_ms: i64) -> Self {
         Self {
             now: Timestamp(now_ms),
+            now_is_given: self.now_is_given,
             json: self.json,
             quiet: self.quiet,
             interrupted: Arc::clone(&self.interrupted),
             acknowledged: Arc::clone(&self.acknowledged),
             reads_stdin: AtomicBool::new(self.reads_stdin.load(Ordering::Relaxed)),
         }
+    }
+
+    /// The same run by the clock of a destination: that one removes keys.
+    pub(crate) fn by_clock_of(&self, destination: &Facts) -> Self {
+        let ahead_ms = destination.clock_ahead_ms.unwrap_or(0);
+        self.at(match self.now_is_given {
+            true => self.now.0,
+            false => self.now.0.saturating_add(ahead_ms),
+        })
     }
 
     /// A line for the user beside the data.

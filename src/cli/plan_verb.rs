@@ -233,6 +233,7 @@ fn options(args: &PlanArgs, run: &Run, selection: &Selection, surveys: &[Survey]
             db_map: DbMap::new(args.arrival.map_db.iter().copied()),
             allow_loss: args.loss.allowed(),
         },
+        by_its_clock: !run.now_is_given,
         probe: !args.no_probe,
         measure: !args.no_probe,
         sample: args.sample.map(|percent| percent / 100.0),

@@ -180,8 +180,11 @@ pub struct Record {
     pub entries: Vec<u64>,
     /// Options that change the result, as they were typed.
     pub options: BTreeMap<String, String>,
-    /// The run's one instant, milliseconds of Unix time: fixed at the first start.
+    /// The run's one instant, milliseconds of Unix time: fixed at the first start, by the destination's clock.
     pub instant_ms: i64,
+    /// So much of that instant is what the destination's clock was before ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_ms: Option<i64>,
     /// What the names of its staging keys have behind `~rdbridge~`, before the position of their entry: values are built under
     /// such names where no `RESTORE` takes them. All that may be left of it are names of entries that are uncertain, and only
     /// those are ever removed.

@@ -66,6 +66,19 @@ pub struct Criteria {
     pub names: Option<Names>,
 }
 
+impl Criteria {
+    /// The bounds that [`TtlFilter::Between`] sets in a run at `now`.
+    fn expires_within(&self, now: Timestamp) -> (i64, i64) {
+        match self.ttl {
+            Some(TtlFilter::Between { from, to }) => (
+                from.map_or(i64::MIN, |m| m.resolve(now)),
+                to.map_or(i64::MAX, |m| m.resolve(now)),
+            ),
+            _ => (i64::MIN, i64::MAX),
+        }
+    }
+}
+
 /// A pattern for a key's bytes.
 #[derive(Debug, Clone)]
 pub enum KeyPattern {
@@ -167,13 +180,7 @@ impl Selection {
                 ));
             }
         }
-        let (expires_from, expires_to) = match criteria.ttl {
-            Some(TtlFilter::Between { from, to }) => (
-                from.map_or(i64::MIN, |m| m.resolve(now)),
-                to.map_or(i64::MAX, |m| m.resolve(now)),
-            ),
-            _ => (i64::MIN, i64::MAX),
-        };
+        let (expires_from, expires_to) = criteria.expires_within(now);
         let asks_name = !criteria.keys.is_empty()
             || !criteria.exclude_keys.is_empty()
             || criteria.slots.is_some()
@@ -220,6 +227,11 @@ impl Selection {
             spool_dir: PathBuf::new(),
             counter: None,
         }
+    }
+
+    /// The same for a run at another instant, which a destination's clock can turn out to be.
+    pub fn at(&mut self, now: Timestamp) {
+        (self.expires_from, self.expires_to) = self.criteria.expires_within(now);
     }
 
     /// Whether everything was asked for.

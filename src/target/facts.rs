@@ -88,7 +88,8 @@ pub struct Facts {
     pub changes_since_save: Option<u64>,
     /// Keys by database, where it has any. Whole if it comes from `INFO`; else only the needed databases.
     pub keys: Option<BTreeMap<u64, u64>>,
-    /// The server's clock less ours, milliseconds; as exact as half the round trip.
+    /// The server's clock less ours, milliseconds; as exact as half the round trip. Of several servers, that of the one that is
+    /// the furthest ahead.
     pub clock_ahead_ms: Option<i64>,
     /// The round trip of one small command.
     pub round_trip: Option<Duration>,
@@ -141,6 +142,8 @@ impl Facts {
             facts.version = facts.version.zip(other.version).map(|(a, b)| a.min(b));
             facts.loading = facts.loading.max(other.loading);
             facts.refused_db = facts.refused_db.or(other.refused_db);
+            // What is past at one of them must not be sent there.
+            facts.clock_ahead_ms = facts.clock_ahead_ms.max(other.clock_ahead_ms);
             facts.max_bulk = match (facts.max_bulk, other.max_bulk) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),

@@ -64,6 +64,17 @@ fn honest(command: &[Vec<u8>], _: usize) -> Option<Vec<u8>> {
     Some(text.into_bytes())
 }
 
+/// What is past at any of them is not to be sent.
+#[test]
+fn of_several_clocks_the_one_that_is_ahead_counts() {
+    let each = [None, Some(-5000), Some(7000), Some(12)].map(|clock_ahead_ms| Facts {
+        clock_ahead_ms,
+        ..Facts::default()
+    });
+    assert_eq!(Facts::together(&each).clock_ahead_ms, Some(7000));
+    assert_eq!(Facts::together(&each[..1]).clock_ahead_ms, None);
+}
+
 #[test]
 fn an_honest_server_is_known_and_closing_at_any_command_is_an_error() {
     let mut connection = connect(honest);

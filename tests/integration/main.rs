@@ -99,6 +99,9 @@ mod read_back;
 // What a load does where a server does not take a command.
 mod reactions;
 
+// Destinations whose clocks are not ours.
+mod clock;
+
 // Loads that others can live with.
 mod gentle;
 

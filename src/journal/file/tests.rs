@@ -29,6 +29,7 @@ fn record() -> Record {
         entries: vec![20],
         options: BTreeMap::from([("--on-conflict".into(), "fail".into())]),
         instant_ms: 1,
+        clock_ahead_ms: None,
         staging: "0123456789ab".to_owned(),
         functions: Counted::default(),
         ledger: None,

@@ -19,6 +19,7 @@ fn record(entries: u64) -> Record {
         entries: vec![entries],
         options: BTreeMap::new(),
         instant_ms: 0,
+        clock_ahead_ms: None,
         staging: "0123456789ab".to_owned(),
         functions: Counted::default(),
         ledger: None,

@@ -365,6 +365,9 @@ pub struct Report {
     pub settled: u64,
     /// Shards of the destination: 1 where it is no cluster.
     pub shards: usize,
+    /// The destination's clock less ours, milliseconds: of several shards that of the one that is the furthest ahead; `None`
+    /// where it does not tell.
+    pub clock_ahead_ms: Option<i64>,
     /// How often the nodes of a cluster answered `MOVED`, and `ASK`.
     pub redirected: (u64, u64),
     /// Its journal.
@@ -811,6 +814,7 @@ impl Load {
             largest_lag: self.lag.largest,
             settled: record.settled.finished.total(),
             shards: self.shards.list().len(),
+            clock_ahead_ms: self.facts.clock_ahead_ms,
             redirected: (self.moved, self.asked),
             journal,
             stopped: self.stopped,
@@ -937,6 +941,7 @@ fn unrecorded(surveys: &[Survey]) -> JournalRecord {
         entries: surveys.iter().map(|survey| survey.entries).collect(),
         options: BTreeMap::new(),
         instant_ms: 0,
+        clock_ahead_ms: None,
         staging: String::new(),
         functions: Counted::default(),
         ledger: None,

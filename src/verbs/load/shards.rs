@@ -40,7 +40,7 @@ pub(super) struct Shard {
     node: Option<Node>,
     pub(super) run_id: Option<String>,
     /// Its clock less ours.
-    clock_ahead_ms: Option<i64>,
+    pub(super) clock_ahead_ms: Option<i64>,
     /// It had replicas at any time of this run.
     had_replicas: AtomicBool,
 }

@@ -470,7 +470,11 @@ impl Sender {
             return pipeline.push_packed(ticket, most, |out| restore.pack_small(key, out), replies);
         }
         // Asking the clock costs as much as packing a small key.
-        let now_ms = if restore.asks_time() { now_ms() } else { 0 };
+        let now_ms = if restore.asks_time() {
+            replies.there_ms()
+        } else {
+            0
+        };
         restore.with_args("RESTORE", key, now_ms, |args| {
             pipeline.push(ticket, args, replies)
         })
@@ -556,7 +560,7 @@ impl Sender {
     }
 }
 
-/// Milliseconds of Unix time: for what depends on the moment of sending, not for the run's instant.
+/// Milliseconds of Unix time by our clock: for what depends on the moment of sending, not for the run's instant.
 fn now_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -654,7 +658,7 @@ pub(super) struct Replies<'s, 'data> {
 
 impl Sink<Ticket> for Replies<'_, '_> {
     fn received(&mut self) {
-        self.now_ms = now_ms();
+        self.now_ms = self.there_ms();
     }
 
     fn taken(&mut self) {
@@ -712,6 +716,13 @@ impl<'data> Replies<'_, 'data> {
             let bytes = std::mem::take(&mut self.answered_bytes);
             self.shared.growth.add(answered, bytes);
         }
+    }
+
+    /// What the clock of the destination shows now: keys expire by that one.
+    fn there_ms(&self) -> i64 {
+        let shard = self.shared.shards.list().get(self.shard);
+        let ahead_ms = shard.and_then(|shard| shard.clock_ahead_ms);
+        now_ms().saturating_add(ahead_ms.unwrap_or(0))
     }
 
     fn position(&self, ticket: &Ticket) -> u64 {
@@ -978,7 +989,8 @@ impl<'data> Replies<'_, 'data> {
         match end {
             Built::Stored => {
                 self.strange_ended();
-                let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= now_ms();
+                let expired =
+                    ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= self.there_ms();
                 self.stored(ticket, expired);
                 Ok(())
             }

@@ -58,6 +58,8 @@ use crate::wire::crc64;
 pub struct Options {
     /// Expiry, databases, `REPLACE`, what may be lost, the run's instant.
     pub policies: Policies,
+    /// That instant is by our clock, and is to be by the destination's, as that of a load is.
+    pub by_its_clock: bool,
     /// Try `RESTORE`. Without it the table by product and version tells.
     pub probe: bool,
     /// Measure round trip and rate.
@@ -94,6 +96,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             policies: Policies::default(),
+            by_its_clock: false,
             probe: true,
             measure: true,
             sample: None,
@@ -301,7 +304,7 @@ impl Plan {
     ///
     /// # Errors
     /// Kind `Destination` where it cannot be reached, wants another login, or breaks off.
-    pub fn ask(connector: Connector, surveys: &[Survey], options: Options) -> Result<Self> {
+    pub fn ask(connector: Connector, surveys: &[Survey], mut options: Options) -> Result<Self> {
         let dbs: BTreeSet<u64> = surveys
             .iter()
             .flat_map(|survey| survey.dbs.keys())
@@ -318,6 +321,10 @@ impl Plan {
         } = nodes.try_all(surveys, &dbs, &types, &modules, &options)?;
         let shards = nodes.count();
         let (mut connections, topology, mut in_the_way, facts) = nodes.into_parts();
+        if options.by_its_clock {
+            let now_ms = &mut options.policies.now_ms;
+            *now_ms = now_ms.saturating_add(facts.clock_ahead_ms.unwrap_or(0));
+        }
         if options.policies.replace && !terms.knows_replace {
             in_the_way.get_or_insert_with(|| {
                 Error::new(

@@ -1,6 +1,7 @@
 //! What the integration tests share.
 
 pub(crate) mod alloc;
+pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod contents;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use super::say_aloud;
+use super::{clock, say_aloud};
 
 /// Servers without which the tests fail: pinned by hash, or from a stable Debian suite.
 #[cfg(target_arch = "x86_64")]
@@ -122,6 +122,7 @@ pub(crate) struct Setup {
     args: Vec<OsString>,
     files: Vec<(PathBuf, String)>,
     password: Option<String>,
+    preload: Option<PathBuf>,
 }
 
 impl Setup {
@@ -164,6 +165,12 @@ impl Setup {
         self.with("requirepass", [password])
     }
 
+    /// Its clock is so many seconds before ours.
+    pub(crate) fn with_clock_ahead(mut self, seconds: i64) -> Self {
+        self.preload = Some(clock::ahead(seconds));
+        self
+    }
+
     /// Starts it and waits until it has loaded its file and answers.
     ///
     /// # Panics
@@ -194,6 +201,7 @@ impl Setup {
             }
             let port = free_port();
             let child = Command::new(&program)
+                .envs(self.preload.iter().map(|path| ("LD_PRELOAD", path)))
                 .args(["--port", &port.to_string()])
                 .args(["--bind", "127.0.0.1"])
                 .args(["--daemonize", "no"])
@@ -250,6 +258,7 @@ impl Server {
             args: Vec::new(),
             files: Vec::new(),
             password: None,
+            preload: None,
         }
     }
 
