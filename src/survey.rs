@@ -86,6 +86,16 @@ impl Survey {
         }
     }
 
+    /// The first selected key that is short enough to be asked about, of any of these dumps; else a name of ours.
+    #[must_use]
+    pub fn sample(surveys: &[Self]) -> &[u8] {
+        let samples = surveys.iter().flat_map(|survey| &survey.samples);
+        samples
+            .map(|(_, key)| key.as_slice())
+            .next()
+            .unwrap_or(b"rdbridge")
+    }
+
     /// Takes in a record that is no entry; entries go to [`Survey::add`].
     ///
     /// # Errors

@@ -65,7 +65,7 @@ pub use login::Reauth;
 pub use pack::Arg;
 pub use pipeline::{Answer, Pipeline, Sink, WindowOptions};
 pub use rename::{Rename, Renames};
-pub use reply::Reply;
+pub use reply::{Array, Reply};
 pub use secret::{Secret, SecretSource};
 pub use stream::{StreamOptions, TlsOptions};
 pub use talk::{Talk, Token};

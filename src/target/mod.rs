@@ -5,7 +5,8 @@
 //! - [`footer`]: which footer version a type needs, and a server takes.
 //! - [`mod@probe`]: which footers and types `RESTORE` takes here, found out without storing anything.
 //! - [`accept`]: the same from a table by product and version, joined with what probing found, as [`crate::replay::Terms`].
-//! - [`cluster`]: which node of a cluster serves which slots.
+//! - [`cluster`]: the nodes of a cluster, by name.
+//! - [`topology`]: which of them serves which slots.
 //! - [`reaction`]: what an answer means.
 
 pub mod accept;
@@ -16,15 +17,17 @@ pub mod probe;
 pub mod product;
 pub mod reaction;
 mod rights;
+pub mod topology;
 
 #[cfg(test)]
 mod tests;
 
 pub use accept::Acceptance;
-pub use cluster::{Node, NodeAlias, NodeMap, SLOTS, Topology};
+pub use cluster::{Node, NodeAlias, NodeMap};
 pub(crate) use facts::process_id;
 pub use facts::{Closed, Facts, Mode, Role};
 pub use probe::{Probed, Verdict, probe};
 pub use product::{Assumed, Product, Version};
 pub use reaction::{Asked, BadPayload, Elsewhere, Pause, Reaction, Situation, Wait, react};
 pub use rights::{NO_PAYLOAD, functions_closed, has_key_patterns};
+pub use topology::{SLOTS, Topology};

@@ -13,6 +13,7 @@ mod ordered;
 pub mod plan;
 mod sample;
 pub mod shard_dumps;
+mod topology;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Tail;

@@ -593,3 +593,75 @@ fn a_comparison_follows_slots_that_move() {
     assert!(tally.get(Outcome::NotReached) > 0, "{tally:?}");
     assert_eq!(tally.get(Outcome::Gone), 0, "{tally:?}");
 }
+
+/// Users who may not ask who serves which slots.
+#[test]
+fn a_cluster_that_does_not_tell_its_slots_is_found_out_before_the_first_write() {
+    for name in ["redis-7.0", "valkey-9.1"] {
+        let cluster = Cluster::start(name, 3, 1);
+        let ports = cluster.ports();
+        let keys = keys(300);
+        let total = keys.len() as u64;
+        let dir = Dir::new();
+        let file = dir.file("dump.rdb", dump(&keys, |_| 10));
+        let go = |verb: &str, port: u16, more: &[&str]| {
+            let url = format!("redis://u:p@127.0.0.1:{port}");
+            let args = [verb, &file, "--to", &url, "--json"];
+            let ran = run(args.iter().chain(more));
+            let json = ran.json();
+            (ran, json)
+        };
+        let no_journal = ["--no-journal", "--functions", "skip"];
+        let replica = cluster.nodes[3].port();
+        let flush = || {
+            for port in &ports[..3] {
+                assert_eq!(text(*port, "FLUSHALL"), "OK");
+            }
+        };
+        let cases = [
+            ("~* +@all -cluster|slots", ports[0]),
+            ("~* +@all -cluster", replica),
+            ("~* +@all -cluster -exists", ports[1]),
+            ("~* +@all -cluster -hello -info", ports[2]),
+        ];
+        let of_each = if name == "redis-7.0" { 4 } else { 1 };
+        for (rights, port) in cases.into_iter().take(of_each) {
+            let case = format!("{name} {rights} at {port}");
+            for port in &ports {
+                let words = format!("ACL SETUSER u reset on >p {rights}");
+                assert_eq!(text(*port, &words), "OK");
+            }
+            let (planned, plan) = go("plan", port, &["--functions", "skip"]);
+            planned.ends_with(0);
+            assert_eq!(plan["destination"]["shards"], 3, "{case}: {plan:#}");
+            let raw = &plan["servers"][0]["outcomes"]["restored_raw"];
+            assert_eq!(raw, total, "{case}: {plan:#}");
+            let (loaded, load) = go("load", port, &no_journal);
+            loaded.ends_with(0);
+            assert_eq!(load["outcomes"]["restored_raw"], total, "{case}");
+            assert_eq!(load["shards"], 3, "{case}: {load:#}");
+            holds(&ports, &keys, |_| 10);
+            if !rights.contains("exists") {
+                let (compared, compare) = go("compare", port, &[]);
+                compared.ends_with(0);
+                assert_eq!(compare["outcomes"]["same"], total, "{case}: {compare:#}");
+            }
+            flush();
+        }
+        // Neither way is open: both say so, and nothing is written.
+        for port in &ports {
+            let words = "ACL SETUSER u reset on >p ~none:* +@all -cluster";
+            assert_eq!(text(*port, words), "OK");
+        }
+        for (verb, more) in [("plan", &[][..]), ("load", &no_journal)] {
+            let (ran, _) = go(verb, ports[0], more);
+            ran.ends_with(4);
+            for words in ["which node serves which slots", "+cluster|slots"] {
+                assert!(ran.stderr.contains(words), "{verb}: {}", ran.stderr);
+            }
+        }
+        for port in &ports[..3] {
+            assert_eq!(text(*port, "DBSIZE"), "0", "{name}");
+        }
+    }
+}

@@ -246,6 +246,8 @@ pub struct Compare {
     names: Option<extra::Names>,
     /// The destination's databases that the dumps use.
     dbs: BTreeSet<u64>,
+    /// The name of a key.
+    a_key: Vec<u8>,
     tally: Tally,
     books: Books,
     digested: Digested,
@@ -313,7 +315,7 @@ impl Compare {
             nodes,
             mut connections,
             facts,
-        } = Nodes::find(&connector, &asked, &options)?;
+        } = Nodes::find(&connector, (&asked, Survey::sample(surveys)), &options)?;
         let mut untouched = true;
         for connection in &mut connections {
             untouched &= no_touch(connection)?;
@@ -359,6 +361,7 @@ impl Compare {
             sample,
             names,
             dbs,
+            a_key: Survey::sample(surveys).to_vec(),
             tally: Tally::default(),
             books: Books::default(),
             digested: Digested::default(),
@@ -493,7 +496,7 @@ impl Compare {
     fn find_again(&mut self) -> Result<()> {
         if self.nodes.is_cluster() {
             let dbs: Vec<u64> = self.dbs.iter().copied().collect();
-            self.nodes = Nodes::find(&self.connector, &dbs, &self.options)?.nodes;
+            self.nodes = Nodes::find(&self.connector, (&dbs, &self.a_key), &self.options)?.nodes;
         }
         Ok(())
     }

@@ -5,7 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::resp::{Connection, Connector};
 use crate::select::slot_of;
 use crate::snapshot::Entry;
-use crate::target::{Facts, Mode, Node, Role, Topology};
+use crate::target::{Facts, Role, Topology};
+use crate::verbs::topology::{self, Where};
 
 /// The servers that are read; at least one.
 #[derive(Debug)]
@@ -24,30 +25,25 @@ pub(super) struct Found {
 }
 
 impl Nodes {
-    /// Asks the destination which servers there are.
+    /// Asks the destination which servers there are; `sample` is the name of a key.
     ///
     /// # Errors
     /// Kind `Destination` where one cannot be reached or read.
-    pub(super) fn find(connector: &Connector, dbs: &[u64], options: &Options) -> Result<Found> {
+    pub(super) fn find(
+        connector: &Connector,
+        (dbs, sample): (&[u64], &[u8]),
+        options: &Options,
+    ) -> Result<Found> {
         let mut connection = connector.connect()?;
         let facts = Facts::gather(&mut connection, dbs)?;
-        let node = Node::of(&connector.address.endpoint);
-        let clustered = options.cluster.unwrap_or(facts.mode == Some(Mode::Cluster));
-        let topology = match clustered {
-            true => Topology::ask(&mut connection, node.as_ref(), &options.node_map)?,
-            false => None,
+        let place = Where {
+            at: &connector.address.endpoint,
+            map: &options.node_map,
+            wanted: options.cluster,
+            sample,
+            may_restore: false,
         };
-        if topology.is_none() && options.cluster == Some(true) {
-            return Err(Error::new(
-                ErrorKind::Destination,
-                "the destination does not answer CLUSTER SLOTS, and --cluster yes was given",
-            ));
-        }
-        let is_replica = matches!(facts.role, Some(Role::Replica(_)));
-        let topology = topology.filter(|topology| {
-            topology.masters.len() > 1 || topology.without_owner().is_some() || is_replica
-        });
-        let Some(topology) = topology else {
+        let Some(topology) = topology::find(&mut connection, &facts, place)? else {
             readable(&facts)?;
             return Ok(Found {
                 nodes: Self {

@@ -152,6 +152,7 @@ impl Load {
     /// Connects and asks everything anew that may have changed.
     pub(super) fn reconnect(&mut self, watcher: &dyn Watcher) -> Result<(), Ended> {
         let for_good = |error: Error| Ended { error, why: None };
+        let sample = self.sample.clone().unwrap_or_default();
         let Found {
             shards,
             mut connections,
@@ -161,7 +162,7 @@ impl Load {
             &self.connector,
             Some(&self.shards),
             &self.also,
-            &self.dbs,
+            (&self.dbs, &sample),
             &self.options,
         )?;
         if (facts.product, facts.version) != (self.facts.product, self.facts.version) {
@@ -186,7 +187,6 @@ impl Load {
         self.missing_keys(&facts).map_err(for_good)?;
         self.facts = facts;
         self.shards = shards;
-        let sample = self.sample.clone().unwrap_or_default();
         match connections.get_mut(self.shards.of_key(&sample)) {
             Some(connection) => self
                 .ask_abilities(connection)

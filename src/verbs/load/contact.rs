@@ -47,8 +47,8 @@ pub fn first_contact(
     key: Option<Peeked>,
 ) -> Result<Facts> {
     let dbs: Vec<u64> = key.iter().map(|(db, _)| *db).collect();
-    let mut found = ask(connector, &dbs, options)?;
     let (db, name) = key.unwrap_or_else(|| (0, b"rdbridge~probe".to_vec()));
+    let mut found = ask(connector, (&dbs, &name), options)?;
     let shard = found.shards.of_key(&name);
     if let Some((connection, facts)) = found.connections.get_mut(shard).zip(found.each.get(shard)) {
         connection.select(db).map_err(open_db)?;
@@ -65,8 +65,13 @@ pub fn first_contact(
 }
 
 /// Connects, and refuses what cannot be loaded into.
-pub(super) fn ask(connector: &Connector, dbs: &[u64], options: &Options) -> Result<Found> {
-    let found = Shards::find(connector, None, &BTreeSet::new(), dbs, options).map_err(|ended| {
+pub(super) fn ask(
+    connector: &Connector,
+    dbs_and_sample: (&[u64], &[u8]),
+    options: &Options,
+) -> Result<Found> {
+    let none = BTreeSet::new();
+    let found = Shards::find(connector, None, &none, dbs_and_sample, options).map_err(|ended| {
         let error = ended.error;
         match error.hint() {
             None if error.kind() == ErrorKind::Destination && ended.why == Some(Why::Lost) => error

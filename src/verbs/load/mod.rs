@@ -421,7 +421,7 @@ impl Load {
             mut connections,
             each,
             facts,
-        } = contact::ask(&connector, &dbs, &options)?;
+        } = contact::ask(&connector, (&dbs, Survey::sample(surveys)), &options)?;
         let mut types: Vec<_> = surveys
             .iter()
             .flat_map(Survey::types)

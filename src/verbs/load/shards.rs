@@ -19,7 +19,8 @@ use crate::replay::Step;
 use crate::resp::{Arg, Connection, Connector};
 use crate::select::slot_of;
 use crate::snapshot::{Entry, EntryPlace};
-use crate::target::{Facts, Mode, Node, NodeMap, Role, SLOTS, Topology};
+use crate::target::{Facts, Node, NodeMap, Role, SLOTS};
+use crate::verbs::topology::{self, Where};
 
 /// Whether the destination is taken for a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,7 +106,7 @@ pub(super) struct Found {
 
 impl Shards {
     /// Asks the destination at `connector`, or one of the nodes `known` from before, which shards there are. `also` are nodes
-    /// without slots that keys were sent on to.
+    /// without slots that keys were sent on to, `sample` is the name of a key.
     ///
     /// # Errors
     /// It cannot be reached, or cannot be loaded into now; with whether that may pass.
@@ -113,32 +114,26 @@ impl Shards {
         connector: &Connector,
         known: Option<&Self>,
         also: &BTreeSet<Node>,
-        dbs: &[u64],
+        (dbs, sample): (&[u64], &[u8]),
         options: &Options,
     ) -> Result<Found, Ended> {
         let (mut connection, node, unreached) = Self::any(connector, known, options)?;
         let facts = ask_one(&mut connection, dbs, options)?;
-        let clustered = match options.cluster {
-            Clustering::Auto => facts.mode == Some(Mode::Cluster),
-            Clustering::Yes => true,
-            Clustering::No => false,
+        let as_typed = &connector.address.endpoint;
+        let at = node.as_ref().map(|node| node.endpoint(as_typed));
+        let place = Where {
+            at: at.as_ref().unwrap_or(as_typed),
+            map: &options.node_map,
+            wanted: match options.cluster {
+                Clustering::Auto => None,
+                Clustering::Yes => Some(true),
+                Clustering::No => Some(false),
+            },
+            sample,
+            may_restore: true,
         };
-        let topology = match clustered {
-            true => Topology::ask(&mut connection, node.as_ref(), &options.node_map)
-                .map_err(|error| judge_asking(&connection, error))?,
-            false => None,
-        };
-        if topology.is_none() && options.cluster == Clustering::Yes {
-            let error = Error::new(
-                ErrorKind::Destination,
-                "the destination does not answer CLUSTER SLOTS, and --cluster yes was given",
-            );
-            return Err(Ended { error, why: None });
-        }
-        let is_replica = matches!(facts.role, Some(Role::Replica(_)));
-        let topology = topology.filter(|topology| {
-            topology.masters.len() > 1 || topology.without_owner().is_some() || is_replica
-        });
+        let topology = topology::find(&mut connection, &facts, place)
+            .map_err(|error| judge_asking(&connection, error))?;
         let Some(topology) = topology else {
             // What is no cluster any more says nothing of the address as typed.
             if let Some(error) = unreached {

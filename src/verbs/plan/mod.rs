@@ -311,7 +311,7 @@ impl Plan {
             .map(|db| options.policies.db_map.get(*db))
             .collect();
         let dbs: Vec<u64> = dbs.into_iter().collect();
-        let mut nodes = Nodes::find(&connector, &dbs, &options)?;
+        let mut nodes = Nodes::find(&connector, (&dbs, Survey::sample(surveys)), &options)?;
         let (types, modules) = held(surveys);
         let Tried {
             probed,

@@ -7,7 +7,8 @@ use crate::select::slot_of;
 use crate::snapshot::{Dialect, ModuleId, ValueType};
 use crate::survey::Survey;
 use crate::target::accept::with_older_forms;
-use crate::target::{Acceptance, Facts, Mode, Node, Probed, Role, SLOTS, Topology, probe};
+use crate::target::{Acceptance, Facts, Probed, SLOTS, Topology, probe};
+use crate::verbs::topology::{self, Where};
 
 use super::Options;
 
@@ -37,11 +38,15 @@ pub(super) struct Tried {
 }
 
 impl Nodes {
-    /// Connects to the destination, and to the masters of a cluster.
+    /// Connects to the destination, and to the masters of a cluster; `sample` is the name of a key.
     ///
     /// # Errors
     /// Kind `Destination` where one cannot be reached or breaks off.
-    pub(super) fn find(connector: &Connector, dbs: &[u64], options: &Options) -> Result<Self> {
+    pub(super) fn find(
+        connector: &Connector,
+        (dbs, sample): (&[u64], &[u8]),
+        options: &Options,
+    ) -> Result<Self> {
         let mut connection = connector.connect().map_err(|error| match error.hint() {
             None if error.kind() == ErrorKind::Destination => error.with_hint(
                 "nothing was sent: is the address right, does a server listen there, and is the way to it open",
@@ -49,23 +54,22 @@ impl Nodes {
             _ => error,
         })?;
         let facts = gather(&mut connection, dbs, options)?;
-        let node = Node::of(&connector.address.endpoint);
-        let clustered = options.cluster.unwrap_or(facts.mode == Some(Mode::Cluster));
-        let topology = match clustered {
-            true => Topology::ask(&mut connection, node.as_ref(), &options.node_map)?,
-            false => None,
+        let place = Where {
+            at: &connector.address.endpoint,
+            map: &options.node_map,
+            wanted: options.cluster,
+            sample,
+            may_restore: options.probe,
         };
         let mut in_the_way = None;
-        if topology.is_none() && options.cluster == Some(true) {
-            in_the_way = Some(Error::new(
-                ErrorKind::Destination,
-                "the destination does not answer CLUSTER SLOTS, and --cluster yes was given",
-            ));
-        }
-        let is_replica = matches!(facts.role, Some(Role::Replica(_)));
-        let topology = topology.filter(|topology| {
-            topology.masters.len() > 1 || topology.without_owner().is_some() || is_replica
-        });
+        let topology = match topology::find(&mut connection, &facts, place) {
+            Ok(found) => found,
+            Err(error) if connection.end().is_some() => return Err(error),
+            Err(error) => {
+                in_the_way = Some(error);
+                None
+            }
+        };
         let Some(topology) = topology else {
             return Ok(Self {
                 connections: vec![connection],
