@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # tests/all.sh [CARGO-TEST-ARGUMENT...]   get what the tests need, then run all of them.
 #
-# Gets real servers with tests/servers.sh (required and optional ones; RDBRIDGE_OLD=1: also 2.8, 3.0 and 3.2, which are
-# compiled). python3-pip and a C compiler are installed with apt if they are missing, with sudo if this is not root.
+# Gets real servers with tests/servers.sh, required and optional ones; the oldest (2.8, 3.0, 3.2) are compiled, once. python3-pip,
+# make and a C compiler are installed with apt if they are missing, with sudo if this is not root.
 # What is skipped (an absent optional server, an absent corpus) is said as it happens and once more at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ command -v cc >/dev/null || need+=(gcc libc6-dev)
 python3 -m pip --version >/dev/null 2>&1 || need+=(python3-pip)
 command -v flock >/dev/null || need+=(util-linux)
 command -v prlimit >/dev/null || need+=(util-linux)
-[[ -z ${RDBRIDGE_OLD:-} ]] || command -v make >/dev/null || need+=(make)
+command -v make >/dev/null || need+=(make)
 if [[ -r /etc/os-release ]] && grep -q '^ID=ubuntu' /etc/os-release && [[ ! -r /usr/share/keyrings/debian-archive-keyring.gpg ]]; then
   need+=(debian-archive-keyring debootstrap)                 # tests/servers.sh says why
 fi
@@ -25,7 +25,7 @@ if [[ ${#need[@]} -gt 0 ]]; then
 fi
 
 echo "== servers"
-bash tests/servers.sh required optional ${RDBRIDGE_OLD:+old}
+bash tests/servers.sh required optional
 
 log=$(mktemp); trap 'rm -f "$log"' EXIT
 run() { echo; echo "== $*"; "$@" 2>&1 | tee -a "$log"; }

@@ -3,7 +3,7 @@
 #
 # The committed files are the truth; this documents how they were made. Making them again gives the same keys and values but
 # other bytes. Needs python3 (its standard library only) and the servers, which it fetches with tests/servers.sh.
-# The files of servers that cannot be had (redis-2.8, 3.0 and 3.2 want a compiler: tests/servers.sh old) stay as they are.
+# The files of servers that cannot be had stay as they are.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=testdata

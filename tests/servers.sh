@@ -6,10 +6,9 @@
 # ~/.cache/rdbridge/servers. A second run costs a fraction of a second; FORCE=1 fetches anew.
 #
 # Sets (default: required optional):
-#   required   what the tests insist on: redis-5.0 6.0 6.2 7.0 8.0 8.2 8.10, valkey-8.0 8.1 9.0
+#   required   what the tests insist on: redis-5.0 6.0 6.2 7.0 8.0 8.2 8.10, valkey-8.0 8.1 9.0, and those of old
 #   optional   from Debian suites that move: redis-8.6 valkey-9.1; absence is printed and is no failure
 #   old        built from source, needs gcc and make, ~30 s each: redis-2.8 redis-3.0 redis-3.2
-#   all        required optional old
 # Exit: 0 if every name asked for is there (optional ones aside), 1 if not, 2 usage.
 #
 # Where from:
@@ -28,9 +27,9 @@
 set -euo pipefail
 export LC_ALL=C
 
-REQUIRED=(redis-5.0 redis-6.0 redis-6.2 redis-7.0 redis-8.0 redis-8.2 redis-8.10 valkey-8.0 valkey-8.1 valkey-9.0)
-OPTIONAL=(redis-8.6 valkey-9.1)
 OLD=(redis-2.8 redis-3.0 redis-3.2)
+REQUIRED=("${OLD[@]}" redis-5.0 redis-6.0 redis-6.2 redis-7.0 redis-8.0 redis-8.2 redis-8.10 valkey-8.0 valkey-8.1 valkey-9.0)
+OPTIONAL=(redis-8.6 valkey-9.1)
 
 say() { echo "servers: $*" >&2; }
 die() { say "$@"; exit 1; }
@@ -46,7 +45,6 @@ while [[ $# -gt 0 ]]; do
     required) names+=("${REQUIRED[@]}") ;;
     optional) names+=("${OPTIONAL[@]}") ;;
     old) names+=("${OLD[@]}") ;;
-    all) names+=("${REQUIRED[@]}" "${OPTIONAL[@]}" "${OLD[@]}") ;;
     *) names+=("$1") ;;
   esac
   shift

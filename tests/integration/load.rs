@@ -622,7 +622,7 @@ fn an_evicting_server_stops_the_load() {
 
         // Slow enough to be seen on its way: one command at a time.
         server.run("FLUSHALL");
-        let mut slow = options();
+        let mut slow = unwatched();
         slow.window.commands = 1;
         slow.window.most_commands = 1;
         let loaded = load(&server.url(), &data, slow).expect("begins");

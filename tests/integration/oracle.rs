@@ -226,7 +226,12 @@ fn agrees(name: &'static str) {
         "{name}: {} files loaded by itself and by replay, {} keys alike; {} files that it does not load by itself",
         count.files, count.keys, count.unread
     ));
-    assert!(count.files >= 40 && count.keys > 600, "{count:?}");
+    // Servers up to 3.2 read what was written up to RDB 6 or 7.
+    let (files, keys) = match version_of(name) {
+        ("redis", 2 | 3, _) => (15, 500),
+        _ => (40, 600),
+    };
+    assert!(count.files >= files && count.keys > keys, "{count:?}");
     assert!(
         faults.is_empty(),
         "{name}: {} faults:\n{}",
