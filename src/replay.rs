@@ -7,7 +7,7 @@
 //! 2. An expiry that is past at the run's instant follows [`ExpiredPolicy`]: a `RESTORE` with it would be answered OK, store
 //!    nothing, and with `REPLACE` delete what was there.
 //! 3. [`Terms`] say whether the destination takes the type, and with which footer version. Where it does not, or refused the
-//!    bytes, the [`Ladder`] tries other forms of the value.
+//!    bytes, the [`Ladder`] tries other forms of the value, then plain commands.
 //! 4. What would lose meaning (key metadata, KeyDB's member expiries, field expiries) is refused by name, and left out only
 //!    where [`Policies::allow_loss`] has that name. Lost bookkeeping is told ([`Restore::losses`]).
 //! 5. A payload over the destination's limit is refused before it is sent.
@@ -89,7 +89,6 @@ impl CommandTerms {
             vocabulary: self.vocabulary.and(other.vocabulary),
             set_pxat: self.set_pxat && other.set_pxat,
             unlink: self.unlink && other.unlink,
-            restore_closed: self.restore_closed || other.restore_closed,
             max_stall_ms: self.max_stall_ms.min(other.max_stall_ms),
         }
     }
@@ -133,8 +132,6 @@ pub struct CommandTerms {
     pub set_pxat: bool,
     /// `UNLINK` (4.0), else `DEL`.
     pub unlink: bool,
-    /// `RESTORE` is closed to us: every value goes by commands.
-    pub restore_closed: bool,
     /// A value whose `RESTORE` would hold the destination for longer goes by commands, milliseconds.
     pub max_stall_ms: u64,
 }
@@ -189,6 +186,15 @@ impl Terms {
                 Some(TypeTerms::Take(_))
             )
         })
+    }
+
+    /// Whether the destination knows commands that write values like those of `form`, as far as a type tells.
+    #[must_use]
+    pub fn writes(&self, form: Form) -> bool {
+        let kind = form.value_type.info(form.dialect).map(|info| info.kind);
+        self.commands
+            .zip(kind)
+            .is_some_and(|(known, kind)| known.vocabulary.writes(kind))
     }
 
     /// Takes in the terms of another node, `name`: what either refuses is refused, and what they take differently is, too.
@@ -278,6 +284,8 @@ pub struct ByCommands {
     pub expire_at_ms: Option<i64>,
     /// Why it does not go by `RESTORE`, in words; may be empty.
     pub why: Cow<'static, str>,
+    /// What `why` says that an older form would lose of its meaning.
+    pub lost: Losses,
     /// Where `RESTORE` would do, but would hold the destination: for about so many milliseconds. If commands lose something,
     /// it goes by [`Step::WHOLE`].
     pub stall_ms: Option<u64>,
@@ -337,9 +345,12 @@ pub fn decide<'data>(entry: &Entry<'data>, terms: &Terms, policies: &Policies) -
     match raw(entry, terms, policies, true) {
         Ok(restore) => Decision::Send(restore),
         Err(NotRaw::Ends(outcome)) => Decision::Skip(outcome, Cow::Borrowed("")),
-        Err(NotRaw::Type(reason) | NotRaw::Refused(reason) | NotRaw::TooLarge(reason)) => {
-            Decision::Skip(Outcome::Refused, reason)
-        }
+        Err(
+            NotRaw::Type(reason)
+            | NotRaw::Refused(reason)
+            | NotRaw::NoPayload(reason)
+            | NotRaw::TooLarge(reason),
+        ) => Decision::Skip(Outcome::Refused, reason),
         Err(NotRaw::Stalls(_)) => Decision::Skip(Outcome::Refused, Cow::Borrowed("")),
     }
 }
@@ -353,6 +364,8 @@ enum NotRaw {
     Type(Cow<'static, str>),
     /// Nothing that another form would change.
     Refused(Cow<'static, str>),
+    /// No payload carries what belongs to it, and commands do.
+    NoPayload(Cow<'static, str>),
     /// Over what the destination takes in one argument.
     TooLarge(Cow<'static, str>),
     /// It would hold the destination for so many milliseconds, which is longer than it may.
@@ -378,7 +391,7 @@ fn raw<'data>(
     };
     let mut losses = Losses::default();
     if entry.key_meta.is_some() || !entry.sub_expires.is_empty() || entry.df_flags.is_some() {
-        losses = belongings(entry, terms, policies).map_err(NotRaw::Refused)?;
+        losses = belongings(entry, terms, policies)?;
         if let (Some(needed), Some(_)) = (terms.key_meta, entry.key_meta) {
             version = version.max(needed);
         }
@@ -398,13 +411,13 @@ fn raw<'data>(
 /// What belongs to the key, stands outside of its value and does not go along.
 ///
 /// # Errors
-/// A loss of meaning that is not allowed, in words.
+/// A loss of meaning that is not allowed, or that commands spare it.
 #[cold]
 fn belongings(
     entry: &Entry<'_>,
     terms: &Terms,
     policies: &Policies,
-) -> std::result::Result<Losses, Cow<'static, str>> {
+) -> std::result::Result<Losses, NotRaw> {
     let lost = [
         (
             entry.key_meta.is_some() && terms.key_meta.is_none(),
@@ -428,8 +441,13 @@ fn belongings(
         if !is_lost {
             continue;
         }
+        let by_commands = |known: CommandTerms| known.vocabulary.member_expiry.is_some();
+        if loss == Loss::MemberExpiry && terms.commands.is_some_and(by_commands) {
+            return Err(NotRaw::NoPayload(Cow::Borrowed(words)));
+        }
         if !policies.allow_loss.has(loss) {
-            return Err(format!("{words} (--allow-loss {loss} sends it without)").into());
+            let words = format!("{words} (--allow-loss {loss} sends it without)");
+            return Err(NotRaw::Refused(words.into()));
         }
         losses.add(loss);
     }

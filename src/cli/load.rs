@@ -186,6 +186,9 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
                 "{keys} of type {name} will be re-encoded as {}: {reason}",
                 form.name()
             )),
+            None if found.by_commands => super::say(&format!(
+                "{keys} of type {name} will go by plain commands, if those lose nothing: {reason}"
+            )),
             None => super::say(&format!("{keys} of type {name} will be refused: {reason}")),
         }
     }

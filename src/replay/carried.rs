@@ -65,6 +65,10 @@ pub fn carried(
             (Some(_), _) => Carried::Whole(Some(why)),
             // It says it better.
             (None, Some(Kind::String)) => Carried::Refused(why),
+            // It was said already.
+            (None, _) if by.lost == walked.missing(policies) && !by.lost.is_empty() => {
+                Carried::Refused(by.why.clone().into_owned())
+            }
             (None, _) => Carried::Refused(behind(&by.why, &why)),
         });
     }
@@ -143,19 +147,23 @@ fn walk(decoder: &mut Decoder, entry: &Entry<'_>, terms: &Terms) -> Result<Walke
 }
 
 impl Walked {
-    /// Why commands do not carry it.
-    fn in_the_way(&self, terms: &Terms, policies: &Policies) -> Option<String> {
-        let missing: Vec<&str> = self
-            .losses
+    /// Meaning that would be lost and may not be.
+    fn missing(&self, policies: &Policies) -> Losses {
+        self.losses
             .iter()
             .filter(|loss| loss.is_meaning())
             .filter(|loss| loss.is_whole() || !policies.allow_loss.has(*loss))
-            .map(Loss::name)
-            .collect();
+            .collect()
+    }
+
+    /// Why commands do not carry it.
+    fn in_the_way(&self, terms: &Terms, policies: &Policies) -> Option<String> {
+        let missing = self.missing(policies);
         if !missing.is_empty() {
             return Some(match self.losses.iter().find(|loss| loss.is_whole()) {
                 Some(loss) => format!("no command of the destination writes it ({loss})"),
                 None => {
+                    let missing: Vec<&str> = missing.iter().map(Loss::name).collect();
                     let missing = missing.join(",");
                     format!(
                         "by commands it would lose {missing} (--allow-loss {missing} sends it so)"

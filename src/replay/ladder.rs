@@ -1,5 +1,5 @@
 //! The steps by which a value can go, the next one only where the one above cannot serve: its own bytes, then other forms of
-//! it, then plain commands where `RESTORE` is closed or the value too large for it. What no step carries is refused.
+//! it, then plain commands, if those lose nothing ([`super::carried`]). What no step carries is refused.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -84,10 +84,10 @@ impl Ladder {
                 Err(NotRaw::Ends(outcome)) => return Decision::Skip(outcome, Cow::Borrowed("")),
                 Err(NotRaw::Refused(reason)) => return Decision::Skip(Outcome::Refused, reason),
                 Err(NotRaw::Type(reason)) => (Step::RAW.next(), reason),
-                Err(heavy) => return too_heavy(entry, terms, policies, heavy),
+                Err(heavy) => return not_so(entry, terms, policies, heavy),
             }
         } else if from == Step::COMMANDS {
-            return by_commands(entry, policies, Cow::Borrowed(""), None);
+            return by_commands(entry, policies, Because::default());
         } else {
             // The server's own words say why.
             (from, Cow::Borrowed(""))
@@ -107,12 +107,7 @@ impl Ladder {
         let refuse = |reason: String| Decision::Skip(Outcome::Refused, Cow::Owned(reason));
         let mut forms = terms.other_forms(entry.form());
         let Some(form) = forms.nth(usize::from(step.0.saturating_sub(1))) else {
-            return match terms.commands {
-                Some(commands) if commands.restore_closed => {
-                    by_commands(entry, policies, why, None)
-                }
-                _ => Decision::Skip(Outcome::Refused, why),
-            };
+            return last_road(entry, terms, policies, Because::of(why));
         };
         let expire_at_ms = match arrival(entry, policies) {
             Ok(expire_at_ms) => expire_at_ms,
@@ -120,7 +115,7 @@ impl Ladder {
         };
         let losses = match belongings(entry, terms, policies) {
             Ok(losses) => losses,
-            Err(reason) => return Decision::Skip(Outcome::Refused, reason),
+            Err(reason) => return not_so(entry, terms, policies, reason),
         };
         let room = (FOOTER as u64 + 18)
             .saturating_add(entry.key_meta.map_or(0, |record| record.len() as u64));
@@ -132,13 +127,18 @@ impl Ladder {
         let done = match self.reencoder.encode(entry, form, &asked) {
             Ok(reencode::Outcome::Done(done)) => done,
             Ok(reencode::Outcome::Loses(losses)) => {
-                return refuse(behind(&why, &loses(form, losses)));
+                let because = Because {
+                    why: behind(&why, &loses(form, losses)).into(),
+                    lost: losses.iter().filter(|loss| loss.is_meaning()).collect(),
+                    stall_ms: None,
+                };
+                return last_road(entry, terms, policies, because);
             }
             Err(error) => {
                 let words = behind(&why, &format!("as {}: {error}", form.name()));
                 return match error.kind() {
                     ErrorKind::Limit => {
-                        too_heavy(entry, terms, policies, NotRaw::TooLarge(words.into()))
+                        not_so(entry, terms, policies, NotRaw::TooLarge(words.into()))
                     }
                     _ => refuse(words),
                 };
@@ -150,7 +150,7 @@ impl Ladder {
         }
         let Some(TypeTerms::Take(version)) = terms.get(done.form.value_type, done.form.dialect)
         else {
-            return Decision::Skip(Outcome::Refused, why);
+            return last_road(entry, terms, policies, Because::of(why));
         };
         let key_meta = entry.key_meta.filter(|_| terms.key_meta.is_some());
         let payload = Payload::of_pieces(
@@ -166,7 +166,7 @@ impl Ladder {
         if payload.len() > terms.at_ease()
             && let Err(heavy) = weigh(entry, &payload, terms, patient)
         {
-            return too_heavy(entry, terms, policies, heavy);
+            return not_so(entry, terms, policies, heavy);
         }
         let mut restore = command(entry, terms, policies, expire_at_ms, payload);
         restore.step = step;
@@ -175,36 +175,71 @@ impl Ladder {
     }
 }
 
-/// A value that does not go by one `RESTORE`, or should not.
+/// Why plain commands are the next road.
+#[derive(Debug, Default)]
+struct Because {
+    why: Cow<'static, str>,
+    /// What an older form would lose of its meaning.
+    lost: Losses,
+    stall_ms: Option<u64>,
+}
+
+impl Because {
+    fn of(why: Cow<'static, str>) -> Self {
+        Self {
+            why,
+            ..Self::default()
+        }
+    }
+}
+
+/// No payload is left to be tried: plain commands, where something is known of them.
 #[cold]
-fn too_heavy<'a>(
+fn last_road<'a>(
     entry: &Entry<'_>,
     terms: &Terms,
     policies: &Policies,
-    heavy: NotRaw,
+    because: Because,
 ) -> Decision<'a> {
-    match (heavy, terms.commands) {
-        (NotRaw::TooLarge(why), Some(_)) => by_commands(entry, policies, why, None),
-        (NotRaw::TooLarge(why), None) => Decision::Skip(Outcome::Refused, why),
-        (NotRaw::Stalls(ms), _) => by_commands(entry, policies, Cow::Borrowed(""), Some(ms)),
-        (NotRaw::Ends(outcome), _) => Decision::Skip(outcome, Cow::Borrowed("")),
-        (NotRaw::Type(why) | NotRaw::Refused(why), _) => Decision::Skip(Outcome::Refused, why),
+    match terms.commands {
+        Some(_) => by_commands(entry, policies, because),
+        None => Decision::Skip(Outcome::Refused, because.why),
+    }
+}
+
+/// A value that does not go by this `RESTORE`, or should not.
+#[cold]
+fn not_so<'a>(
+    entry: &Entry<'_>,
+    terms: &Terms,
+    policies: &Policies,
+    not_raw: NotRaw,
+) -> Decision<'a> {
+    match not_raw {
+        NotRaw::TooLarge(why) | NotRaw::NoPayload(why) | NotRaw::Type(why) => {
+            last_road(entry, terms, policies, Because::of(why))
+        }
+        NotRaw::Stalls(ms) => {
+            let because = Because {
+                stall_ms: Some(ms),
+                ..Because::default()
+            };
+            by_commands(entry, policies, because)
+        }
+        NotRaw::Ends(outcome) => Decision::Skip(outcome, Cow::Borrowed("")),
+        NotRaw::Refused(why) => Decision::Skip(Outcome::Refused, why),
     }
 }
 
 #[cold]
-fn by_commands<'a>(
-    entry: &Entry<'_>,
-    policies: &Policies,
-    why: Cow<'static, str>,
-    stall_ms: Option<u64>,
-) -> Decision<'a> {
+fn by_commands<'a>(entry: &Entry<'_>, policies: &Policies, because: Because) -> Decision<'a> {
     match arrival(entry, policies) {
         Ok(expire_at_ms) => Decision::Commands(ByCommands {
             db: policies.db_map.get(entry.db),
             expire_at_ms,
-            why,
-            stall_ms,
+            why: because.why,
+            lost: because.lost,
+            stall_ms: because.stall_ms,
         }),
         Err(outcome) => Decision::Skip(outcome, Cow::Borrowed("")),
     }

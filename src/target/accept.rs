@@ -250,7 +250,6 @@ impl<'f> Acceptance<'f> {
                 _ => false,
             },
             unlink: since(4, 0),
-            restore_closed: self.probed.restore_closed.is_some(),
             max_stall_ms,
         }
     }

@@ -396,11 +396,6 @@ fn a_server_that_can_take_no_more_ends_the_load_in_its_words() {
         ("MOVED 1 127.0.0.1:7001", "cluster"),
         ("NOAUTH Authentication required.", "log in"),
         (
-            "NOPERM this user has no permissions to run the 'restore' command",
-            "+restore",
-        ),
-        ("ERR unknown command 'RESTORE'", "RESTORE"),
-        (
             "NOREPLICAS Not enough good replicas to write.",
             "can write again",
         ),
@@ -438,9 +433,7 @@ fn words_that_are_not_known_fail_one_key_and_not_the_load() {
     let bench = Bench::new();
     for words in [
         "ERR max requests limit exceeded. Limit: 500000",
-        "ERR Bad data format",
-        "ERR DUMP payload version or checksum are wrong",
-        "ERR syntax error",
+        "ERR Invalid TTL value, must be >= 0",
         "SOMETHING new",
     ] {
         let fault = Fault::Instead(300, format!("-{words}\r\n").into_bytes());
@@ -453,6 +446,30 @@ fn words_that_are_not_known_fail_one_key_and_not_the_load() {
             "{words}"
         );
         assert_eq!(loaded.listed(Outcome::Failed)[0].reason, words);
+    }
+}
+
+/// What is said of one payload sends that key by the next road, what is said of the command all that are left.
+#[test]
+fn words_about_a_payload_or_the_command_are_no_failure() {
+    let bench = Bench::new();
+    for (words, all) in [
+        ("ERR Bad data format", false),
+        ("ERR DUMP payload version or checksum are wrong", false),
+        ("ERR syntax error", false),
+        (
+            "NOPERM this user has no permissions to run the 'restore' command",
+            true,
+        ),
+        ("ERR unknown command 'RESTORE'", true),
+    ] {
+        let fault = Fault::Instead(300, format!("-{words}\r\n").into_bytes());
+        let found = bench.load(On::Data, fault, options());
+        let loaded = found.loaded.expect("begins");
+        assert_eq!(loaded.stopped(), "", "{words}");
+        assert_eq!(loaded.restored(), KEYS - 1, "{words}: {:?}", loaded.events);
+        let raw = loaded.restored_raw();
+        assert_eq!(raw == KEYS - 1, !all, "{words}: {raw} raw");
     }
 }
 

@@ -84,6 +84,9 @@ mod load;
 // Values by plain write commands.
 mod by_commands;
 
+// Where RESTORE does not take a value, though it is open.
+mod next_road;
+
 // What a load refuses before anything else.
 mod load_usage;
 

@@ -71,11 +71,11 @@ fn load(url: &str, data: &[u8], options: Options, told: &Told) -> Report {
 }
 
 /// The same, with something done between the first questions and the first write.
-fn load_after(
+pub(crate) fn load_after(
     url: &str,
     data: &[u8],
     options: Options,
-    told: &Told,
+    told: &dyn Watcher,
     begun: impl FnOnce(),
 ) -> Report {
     let snapshot = Snapshot::parse(data).expect("a dump");

@@ -1,5 +1,7 @@
 //! Which commands a destination knows.
 
+use crate::snapshot::Kind;
+
 /// The commands and options that a destination knows, as far as they decide what can be carried. Whoever knows the
 /// destination chooses; the constructors have the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,18 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
+    /// Whether there are commands that write values of a kind.
+    #[must_use]
+    pub fn writes(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::String | Kind::List | Kind::Set | Kind::ZSet | Kind::Hash => true,
+            Kind::Stream => self.streams,
+            Kind::Array => self.arrays,
+            Kind::Json => self.json,
+            Kind::Module => false,
+        }
+    }
+
     /// What Redis of that version knows.
     #[must_use]
     pub fn redis(major: u16, minor: u16) -> Self {

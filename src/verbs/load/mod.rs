@@ -35,8 +35,8 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use again::PauseEvent;
@@ -263,6 +263,8 @@ pub struct Load {
     asked: u64,
     strange: strange::Strange,
     limits: limits::Limits,
+    /// `RESTORE` was closed to us while it ran, in the destination's words.
+    restore_closed: OnceLock<String>,
     facts: Facts,
     probed: Probed,
     terms: Terms,
@@ -500,6 +502,7 @@ impl Load {
             asked: 0,
             strange: strange::Strange::default(),
             limits: limits::Limits::default(),
+            restore_closed: OnceLock::new(),
             facts,
             probed,
             terms,
@@ -1018,9 +1021,10 @@ pub struct NotRaw {
     pub keys: u64,
     /// Why the destination does not take it.
     pub reason: String,
-    /// The older form that they will be written in, as long as it does not lose any meaning of theirs. `None`: they will be
-    /// refused.
+    /// The older form that they will be written in, as long as it does not lose any meaning of theirs.
     pub as_form: Option<Form>,
+    /// Where there is none: plain commands will carry them, if those lose nothing of theirs. Else they will be refused.
+    pub by_commands: bool,
 }
 
 /// Types of `surveys` that the destination does not take: what can be said before the first write.
@@ -1045,6 +1049,7 @@ pub fn not_raw(surveys: &[Survey], terms: &Terms) -> Vec<NotRaw> {
                 keys,
                 reason: reason.to_string(),
                 as_form: terms.other_forms(form).next(),
+                by_commands: terms.writes(form),
             }),
         }
     }

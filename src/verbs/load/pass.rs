@@ -76,6 +76,7 @@ impl Load {
             redirects: &redirects,
             strange: &self.strange,
             limits: &self.limits,
+            restore_closed: &self.restore_closed,
             walk: self.walk.is_some(),
             spool_dir: self.options.spool_dir.as_path(),
             abilities: self.abilities.as_ref(),

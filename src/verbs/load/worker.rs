@@ -5,9 +5,9 @@
 //! finished: the next pass sends it.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::again::passing;
@@ -57,6 +57,8 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) strange: &'run Strange,
     /// Values that were too large.
     pub(super) limits: &'run Limits,
+    /// `RESTORE` was closed to us while the load ran, in the destination's words.
+    pub(super) restore_closed: &'run OnceLock<String>,
     /// Values are walked, and damaged ones refused, before they are sent.
     pub(super) walk: bool,
     pub(super) spool_dir: &'run Path,
@@ -160,12 +162,13 @@ impl Ticket {
     }
 }
 
-/// A key whose payload was refused: it goes once more, by the next step.
+/// A key whose `RESTORE` was refused: it goes once more, by another step.
 #[derive(Debug)]
 struct Again {
     ticket: Ticket,
-    /// The server's words.
+    /// The server's words, where they are about this key.
     words: String,
+    next: Step,
 }
 
 /// Failures in words that are not known, in a row, after which it is no longer about single keys.
@@ -394,31 +397,35 @@ impl Sender {
     ) -> Result<()> {
         let shared = replies.shared;
         let ticket = Ticket::of(entry);
+        let closed = shared.restore_closed.get();
+        let from = match closed {
+            None => from,
+            Some(_) => Step::COMMANDS,
+        };
         let decided = self
             .ladder
             .decide(entry, shared.terms, shared.policies, from);
         let restore = match decided {
             Decision::Send(restore) => restore,
-            Decision::Commands(by) => {
+            Decision::Commands(mut by) => {
                 let ticket = Ticket {
                     expire_at_ms: by.expire_at_ms.unwrap_or(i64::MAX),
                     step: Step::COMMANDS,
                     ..ticket
                 };
-                self.builder.push(ticket, by, entry.value.len() as u64);
+                if let Some(closed) = closed {
+                    by.why = closed_to_us(closed).into();
+                }
+                let bytes = entry.value.len() as u64;
+                self.builder.push(ticket, by, words.to_owned(), bytes);
                 return match self.builder.is_full() {
                     true => self.build(pipeline, replies),
                     false => Ok(()),
                 };
             }
-            Decision::Skip(outcome, reason) if words.is_empty() => {
+            Decision::Skip(outcome, reason) => {
+                let (outcome, reason) = after(words, outcome, &reason);
                 replies.decided(&ticket, outcome, &reason);
-                return Ok(());
-            }
-            Decision::Skip(_, reason) => {
-                let semicolon = if reason.is_empty() { "" } else { "; " };
-                let words = format!("{words}{semicolon}{reason}");
-                replies.decided(&ticket, Outcome::Failed, &words);
                 return Ok(());
             }
         };
@@ -487,18 +494,16 @@ impl Sender {
         pipeline: &mut Pipeline<Ticket>,
         replies: &mut Replies<'_, '_>,
     ) -> Result<()> {
-        while let Some(Again { ticket, words }) = replies.again.pop() {
+        while let Some(Again {
+            ticket,
+            words,
+            next,
+        }) = replies.again.pop()
+        {
             match replies.shared.snapshot.entry_at(&ticket.place) {
                 Ok(entry) => {
                     let asking = ticket.sent == Sent::BehindAsking;
-                    self.send(
-                        &entry,
-                        ticket.step.next(),
-                        &words,
-                        asking,
-                        pipeline,
-                        replies,
-                    )?;
+                    self.send(&entry, next, &words, asking, pipeline, replies)?;
                 }
                 Err(error) => {
                     replies.decided(&ticket, Outcome::Failed, &format!("{words}; {error}"));
@@ -557,6 +562,20 @@ impl Sender {
             self.send(&entry, step, "", false, pipeline, replies)?;
         }
         Ok(())
+    }
+}
+
+/// Why a key does not go by `RESTORE` any more.
+fn closed_to_us(words: &str) -> String {
+    format!("RESTORE is closed to us: the destination says {words}")
+}
+
+/// What becomes of a key that is not sent: a failure, where the destination has refused it before in these words.
+pub(super) fn after(words: &str, outcome: Outcome, reason: &str) -> (Outcome, String) {
+    match (words, reason) {
+        ("", reason) => (outcome, reason.to_owned()),
+        (words, "") => (Outcome::Failed, words.to_owned()),
+        (words, reason) => (Outcome::Failed, format!("{words}; {reason}")),
     }
 }
 
@@ -863,9 +882,17 @@ impl<'data> Replies<'_, 'data> {
             }
             Reaction::KeyExists => self.exists(&ticket),
             Reaction::NextRoad(_) => {
-                // Its answer is still to come.
-                self.answered = self.answered.saturating_sub(1);
-                self.again.push(Again { ticket, words });
+                self.once_more(ticket, words, ticket.step.next());
+                Ok(())
+            }
+            // It lacks an option that each of our payloads needs: another form changes nothing.
+            Reaction::OlderForm => {
+                self.once_more(ticket, words, Step::COMMANDS);
+                Ok(())
+            }
+            Reaction::RoadClosed => {
+                self.closed(&words);
+                self.once_more(ticket, String::new(), Step::COMMANDS);
                 Ok(())
             }
             Reaction::Moved(elsewhere) if self.shared.shards.is_cluster() => {
@@ -874,7 +901,7 @@ impl<'data> Replies<'_, 'data> {
             Reaction::Ask(elsewhere) if self.shared.shards.is_cluster() => {
                 self.sent_on(&ticket, elsewhere, true, &words)
             }
-            Reaction::KeyFails | Reaction::OlderForm => {
+            Reaction::KeyFails => {
                 self.ended(&ticket, Outcome::Failed, &words);
                 Ok(())
             }
@@ -908,6 +935,28 @@ impl<'data> Replies<'_, 'data> {
             // The command was not executed, and none behind it will be: nothing is known to be wrong with this key, and it is
             // not finished.
             reaction => Err(self.stop(&words, advice(reaction), Why::of(reaction))),
+        }
+    }
+
+    /// A key goes again, by another step: its answer is still to come.
+    fn once_more(&mut self, ticket: Ticket, words: String, next: Step) {
+        self.answered = self.answered.saturating_sub(1);
+        self.again.push(Again {
+            ticket,
+            words,
+            next,
+        });
+    }
+
+    /// `RESTORE` is closed to us from now on, for this run.
+    fn closed(&self, words: &str) {
+        let words = Escaped(words.as_bytes()).to_string();
+        if self.shared.restore_closed.set(words.clone()).is_ok() {
+            self.shared.watcher.note(&format!(
+                "the destination does not let us RESTORE any more ({words}): the keys that are left go by plain commands, \
+                 which is slower; what would open it again, for the next run: {}",
+                advice(Reaction::RoadClosed)
+            ));
         }
     }
 

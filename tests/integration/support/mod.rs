@@ -7,6 +7,7 @@ pub(crate) mod command;
 pub(crate) mod contents;
 pub(crate) mod dump;
 pub(crate) mod expected;
+pub(crate) mod gate;
 pub(crate) mod loading;
 pub(crate) mod proxy;
 pub(crate) mod random;

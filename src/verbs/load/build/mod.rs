@@ -1,5 +1,5 @@
-//! Values that go by plain write commands: where `RESTORE` is closed, over what the destination takes in one argument, or where
-//! one `RESTORE` would hold it for too long.
+//! Values that go by plain write commands: where `RESTORE` is closed, where it takes them in no form or not in one argument, or
+//! where one would hold the destination for too long.
 //!
 //! A string goes by one `SET`, which is exact and atomic. Everything else is built under a name of its own ([`staging`]) and gets
 //! the key's name at the end, so no reader sees half a value, and what stood there before stands until the whole is there:
@@ -25,7 +25,7 @@ mod staging;
 use site::{Hears, Said, Site};
 
 use super::stop::Why;
-use super::worker::{Built, Replies, Shared, Ticket, advice};
+use super::worker::{Built, Replies, Shared, Ticket, advice, after};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::journal::Ranges;
 use crate::outcome::Outcome;
@@ -180,7 +180,8 @@ impl Jobs {
 /// Gathers values that go by plain commands, and writes them.
 #[derive(Default)]
 pub(super) struct Builder {
-    waiting: Vec<(Ticket, ByCommands)>,
+    /// Each with the destination's words, where it refused to `RESTORE` it.
+    waiting: Vec<(Ticket, ByCommands, String)>,
     bytes: u64,
     decoder: Option<Box<Decoder>>,
     key: Vec<u8>,
@@ -196,9 +197,9 @@ enum Judged {
 }
 
 impl Builder {
-    /// One more value, of `bytes` bytes in the file.
-    pub(super) fn push(&mut self, ticket: Ticket, by: ByCommands, bytes: u64) {
-        self.waiting.push((ticket, by));
+    /// One more value, of `bytes` bytes in the file. `words` are the destination's, where it refused to `RESTORE` it.
+    pub(super) fn push(&mut self, ticket: Ticket, by: ByCommands, words: String, bytes: u64) {
+        self.waiting.push((ticket, by, words));
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
@@ -225,10 +226,13 @@ impl Builder {
     ) -> Result<Vec<Ticket>> {
         self.bytes = 0;
         let (mut list, mut whole) = (Vec::new(), Vec::new());
-        for (ticket, by) in std::mem::take(&mut self.waiting) {
+        for (ticket, by, words) in std::mem::take(&mut self.waiting) {
             match self.judge(shared, &ticket, by)? {
                 Judged::Goes(job) => list.push(*job),
-                Judged::Ends(outcome, reason) => replies.decided(&ticket, outcome, &reason),
+                Judged::Ends(outcome, reason) => {
+                    let (outcome, reason) = after(&words, outcome, &reason);
+                    replies.decided(&ticket, outcome, &reason);
+                }
                 Judged::Whole => whole.push(ticket),
             }
         }
