@@ -45,6 +45,7 @@ pub mod journal;
 pub mod json;
 pub mod mapped;
 pub mod meaning;
+pub mod name_room;
 pub mod outcome;
 pub mod pace;
 pub mod payload;

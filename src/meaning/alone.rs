@@ -13,6 +13,7 @@ use super::typed::{self, Judged};
 use super::walk::Walk;
 use super::{Bookkeeping, Verdict, Wanted, now_ms, stream};
 use crate::error::Result;
+use crate::name_room::NameRoom;
 use crate::resp::Token;
 use crate::snapshot::{Dialect, Entry, Kind, ValueType};
 use crate::spool::Spool;
@@ -41,14 +42,15 @@ impl<'data, T> Comparer<'_, 'data, T> {
 
     fn alone_verdict(&mut self, wanted: &Wanted<'data>) -> Result<Verdict> {
         let entry = &wanted.entry;
-        let key = match entry.key.bytes(&mut self.bench.key) {
-            Ok(key) => key.to_vec(),
+        let mut room = NameRoom::new(Some(&self.bench.spool_dir));
+        let key = match room.bytes(&entry.key) {
+            Ok(key) => key,
             Err(error) => return Ok(unreadable_name(&error)),
         };
         let asked_at_ms = self.asked_at_ms();
-        self.talk.command(&[b"TYPE", &key])?;
-        self.talk.command(&[cardinality(entry), &key])?;
-        self.talk.command(&[expiry_command(self.abilities), &key])?;
+        self.talk.command(&[b"TYPE", key])?;
+        self.talk.command(&[cardinality(entry), key])?;
+        self.talk.command(&[expiry_command(self.abilities), key])?;
         self.talk.flush()?;
         let head = self.head(asked_at_ms)?;
         let mut judged = Judged::default();
@@ -60,17 +62,17 @@ impl<'data, T> Comparer<'_, 'data, T> {
         let by_dump = matches!(kind, Some(Kind::Module | Kind::Array))
             || is_path_hash(entry)
             || self.abilities.dump && (is_newer_stream(entry) || entry.key_meta.is_some());
-        if by_dump && let Some(verdict) = self.spooled(wanted, &key)? {
+        if by_dump && let Some(verdict) = self.spooled(wanted, key)? {
             return self.conclude_value(wanted, &head, verdict);
         }
         let now = now_ms().saturating_add(self.abilities.clock_ahead_ms);
         match kind {
-            Some(Kind::String) => self.ranges(entry, &key, &head, &mut judged)?,
+            Some(Kind::String) => self.ranges(entry, key, &head, &mut judged)?,
             Some(Kind::Stream) => {
                 stream::readable(&mut self.bench.decoders.mine, entry)?;
                 books = stream::compare(
                     &mut self.talk,
-                    &key,
+                    key,
                     entry,
                     &mut self.bench.decoders,
                     &mut judged,
@@ -78,7 +80,7 @@ impl<'data, T> Comparer<'_, 'data, T> {
             }
             Some(Kind::Module | Kind::Array) => judged.refuse(b"its payload cannot be read"),
             _ if is_path_hash(entry) => judged.refuse(b"its payload cannot be read"),
-            _ => self.windows(entry, &key, now, &mut judged)?,
+            _ => self.windows(entry, key, now, &mut judged)?,
         }
         self.conclude(wanted, &head, judged, books)
     }

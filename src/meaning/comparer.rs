@@ -12,6 +12,7 @@ use super::typed::{self, Gathered};
 use super::walk::Walk;
 use super::{Abilities, Verdict, Wanted, alike, now_ms};
 use crate::error::Result;
+use crate::name_room::NameRoom;
 use crate::resp::{Connection, Talk};
 use crate::snapshot::{Entry, Kind};
 use crate::value::{Decoder, Lenient};
@@ -37,7 +38,7 @@ const CLOSER: usize = 64;
 pub struct Bench {
     pub(super) decoders: Decoders,
     pub(super) gathered: Gathered,
-    pub(super) key: Vec<u8>,
+    pub(super) key: NameRoom,
     pub(super) text: Vec<u8>,
     pub(super) times: Vec<i64>,
     pub(super) spool_dir: std::path::PathBuf,
@@ -55,7 +56,7 @@ impl Bench {
                 prints: alike::Prints::new(),
             },
             gathered: Gathered::default(),
-            key: Vec::new(),
+            key: NameRoom::new(Some(spool_dir)),
             text: Vec::new(),
             times: Vec::new(),
             spool_dir: spool_dir.to_owned(),
@@ -329,7 +330,7 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
         if matches!(plan, Plan::Alone) {
             return self.alone(wanted, ticket);
         }
-        if let Err(error) = wanted.entry.key.bytes(&mut self.bench.key).map(|_| ()) {
+        if let Err(error) = self.bench.key.bytes(&wanted.entry.key) {
             self.judged
                 .push_back((wanted, ticket, unreadable_name(&error)));
             return Ok(());
@@ -397,7 +398,7 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
             key: scratch,
             ..
         } = &mut *self.bench;
-        let key = entry.key.bytes(scratch)?;
+        let key = scratch.bytes(&entry.key)?;
         let talk = &mut self.talk;
         match plan {
             Plan::Text => {

@@ -22,13 +22,13 @@ use regex::bytes::Regex;
 pub use glob::Glob;
 pub use names::{Asked, Missing, Names};
 pub use numbers::Numbers;
-pub use slot::{SLOTS, hashed_part, slot_of, steer};
+pub use slot::{SLOTS, hashed_part, slot_of, slot_of_name, steer};
 pub use slots::SlotSet;
 pub use ttl::{Moment, TtlFilter};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::name_room::NameRoom;
 use crate::snapshot::{Entry, Kind, ModuleId, ValueType};
-use crate::spool::Spool;
 use crate::time::Timestamp;
 use crate::value::{Decoder, Lenient};
 use crate::wire::{Cursor, Str, length};
@@ -299,8 +299,8 @@ impl Selection {
                 let noted = entry.slot.and_then(|slot| u16::try_from(slot).ok());
                 return noted.is_some_and(|slot| slots.contains(slot));
             }
-            let name = entry.key.bytes(scratch);
-            name.is_ok_and(|name| slots.contains(slot_of(name)))
+            let slot = slot_of_name(&entry.key, scratch);
+            slot.is_ok_and(|slot| slots.contains(slot))
         })
     }
 
@@ -330,12 +330,8 @@ impl Selection {
         match entry.key {
             // A name of many megabytes that was compressed: flat memory needs a place outside of it.
             Str::Lzf(packed) if packed.ulen > Str::MAX_BUFFERED => {
-                let mut spool = Spool::create(&self.spool_dir, None)?;
-                let mut pieces = entry.key.pieces();
-                while let Some(piece) = pieces.next_piece().map_err(with_key)? {
-                    spool.append(piece)?;
-                }
-                self.admits_name(entry.db, &spool.finish()?)
+                let mut room = NameRoom::new(Some(&self.spool_dir));
+                self.admits_name(entry.db, room.bytes(&entry.key).map_err(with_key)?)
             }
             key => {
                 let name = key.bytes(scratch).map_err(with_key)?;

@@ -1,5 +1,8 @@
 //! The cluster slot of a key: CRC-16/XMODEM of its name, or of its hash tag, modulo 16384 (`keyHashSlot` in `cluster.c`).
 
+use crate::error::Result;
+use crate::wire::Str;
+
 /// How many slots there are.
 pub const SLOTS: u16 = 16_384;
 
@@ -53,6 +56,77 @@ pub fn hashed_part(key: &[u8]) -> &[u8] {
 #[must_use]
 pub fn slot_of(key: &[u8]) -> u16 {
     crc16(hashed_part(key)) % SLOTS
+}
+
+/// The slot of a key by its name as it stands in a file, in flat memory: `scratch` takes short names.
+///
+/// # Errors
+/// `Corrupt` where the compressed bytes of the name lie.
+pub fn slot_of_name(name: &Str<'_>, scratch: &mut Vec<u8>) -> Result<u16> {
+    match name {
+        Str::Lzf(packed) if packed.ulen > Str::MAX_BUFFERED => {
+            let mut hash = Hash::default();
+            let mut pieces = name.pieces();
+            while let Some(piece) = pieces.next_piece()? {
+                hash.add(piece);
+            }
+            Ok(hash.slot())
+        }
+        name => name.bytes(scratch).map(slot_of),
+    }
+}
+
+/// What is known of a name's slot behind so many pieces of it.
+#[derive(Debug, Default)]
+struct Hash {
+    whole: u16,
+    tag: Tag,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Tag {
+    /// No `{` came yet.
+    #[default]
+    None,
+    /// What stands behind the first `{`.
+    Open { crc: u16, is_empty: bool },
+    /// It was closed.
+    Closed { crc: u16 },
+    /// It was closed at once: all of the name counts.
+    Empty,
+}
+
+impl Hash {
+    fn add(&mut self, piece: &[u8]) {
+        self.whole = crc16_on(self.whole, piece);
+        let mut rest = piece;
+        if self.tag == Tag::None
+            && let Some(open) = rest.iter().position(|b| *b == b'{')
+        {
+            rest = &rest[open + 1..];
+            self.tag = Tag::Open {
+                crc: 0,
+                is_empty: true,
+            };
+        }
+        if let Tag::Open { crc, is_empty } = self.tag {
+            let close = rest.iter().position(|b| *b == b'}');
+            let inside = &rest[..close.unwrap_or(rest.len())];
+            let (crc, is_empty) = (crc16_on(crc, inside), is_empty && inside.is_empty());
+            self.tag = match (close, is_empty) {
+                (None, _) => Tag::Open { crc, is_empty },
+                (Some(_), true) => Tag::Empty,
+                (Some(_), false) => Tag::Closed { crc },
+            };
+        }
+    }
+
+    fn slot(&self) -> u16 {
+        match self.tag {
+            Tag::Closed { crc } => crc % SLOTS,
+            _ => self.whole % SLOTS,
+        }
+    }
 }
 
 /// Appends to `name` what makes its slot `slot`: nothing, or `~` and a few digits. `false` where nothing does, because `name`
@@ -130,6 +204,15 @@ mod tests {
             (b"}{x}", b"x"),
         ] {
             assert_eq!(hashed_part(key), part, "{}", key.escape_ascii());
+            for first in 0..=key.len() {
+                for second in first..=key.len() {
+                    let mut hash = Hash::default();
+                    for piece in [&key[..first], &key[first..second], &key[second..]] {
+                        hash.add(piece);
+                    }
+                    assert_eq!(hash.slot(), slot_of(key), "{}", key.escape_ascii());
+                }
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::error::{Error, Escaped, Result};
 use crate::json::{PIECE, Spill, is_plain};
+use crate::name_room::NameRoom;
 use crate::snapshot::Entry;
-use crate::spool::Spool;
 use crate::wire::Str;
 
 /// Hands the name of `entry` to `take`. A compressed one of more than a megabyte is spooled in `spool_dir` meanwhile.
@@ -22,12 +22,8 @@ pub(super) fn with_name<T>(
     let of_entry = |error: Error| error.or_entry(|| entry.context());
     match entry.key {
         Str::Lzf(packed) if packed.ulen > Str::MAX_BUFFERED => {
-            let mut spool = Spool::create(spool_dir, None)?;
-            let mut pieces = entry.key.pieces();
-            while let Some(piece) = pieces.next_piece().map_err(of_entry)? {
-                spool.append(piece)?;
-            }
-            take(&spool.finish()?)
+            let mut room = NameRoom::new(Some(spool_dir));
+            take(room.bytes(&entry.key).map_err(of_entry)?)
         }
         key => take(key.bytes(scratch).map_err(of_entry)?),
     }

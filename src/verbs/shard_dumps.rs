@@ -10,7 +10,7 @@
 
 use super::{Ticker, Watch};
 use crate::error::Result;
-use crate::select::{SLOTS, Selection, SlotSet, slot_of};
+use crate::select::{SLOTS, Selection, SlotSet, slot_of_name};
 use crate::snapshot::{Record, Snapshot};
 
 /// Dumps of one cluster lie no further apart, in seconds.
@@ -53,10 +53,10 @@ impl ShardDump {
                     ticker.tick(watch, entry.end(), records.entries_seen())?;
                     let selected = selection.admits(&entry, &mut scratch)?;
                     dump.note(entry.slot, selected);
-                    let Ok(name) = entry.key.bytes(&mut scratch) else {
+                    let Ok(slot) = slot_of_name(&entry.key, &mut scratch) else {
                         continue;
                     };
-                    let slot = u64::from(slot_of(name));
+                    let slot = u64::from(slot);
                     dump.covered.insert(slot);
                     if selected {
                         dump.selected.insert(slot);

@@ -123,6 +123,9 @@ mod growth;
 // Users who may not do everything.
 mod rights;
 
+// Keys with any name.
+mod names;
+
 // TLS to real servers.
 #[cfg(feature = "tls")]
 mod tls;

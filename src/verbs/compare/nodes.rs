@@ -3,7 +3,7 @@
 use super::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::resp::{Connection, Connector};
-use crate::select::slot_of;
+use crate::select::{slot_of, slot_of_name};
 use crate::snapshot::Entry;
 use crate::target::{Facts, Role, Topology};
 use crate::verbs::topology::{self, Where};
@@ -98,9 +98,13 @@ impl Nodes {
 
     /// The server that tells of a key.
     pub(super) fn of_key(&self, key: &[u8]) -> usize {
+        self.of_slot(slot_of(key))
+    }
+
+    fn of_slot(&self, slot: u16) -> usize {
         self.topology
             .as_ref()
-            .and_then(|topology| topology.owner(slot_of(key)))
+            .and_then(|topology| topology.owner(slot))
             .map_or(0, usize::from)
     }
 
@@ -108,7 +112,7 @@ impl Nodes {
     pub(super) fn of_entry(&self, entry: &Entry<'_>, scratch: &mut Vec<u8>) -> usize {
         match &self.topology {
             None => 0,
-            Some(_) => entry.key.bytes(scratch).map_or(0, |key| self.of_key(key)),
+            Some(_) => slot_of_name(&entry.key, scratch).map_or(0, |slot| self.of_slot(slot)),
         }
     }
 }

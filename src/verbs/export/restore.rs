@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::{PIECE, Spill};
+use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Road, Tally};
 use crate::payload::payload_type;
 use crate::reencode::older_forms;
@@ -210,7 +211,7 @@ fn maker<'data>(
     let mut terms = KnownTerms::new(options.to);
     let mut ladder = Ladder::new(options.spool_dir.as_deref());
     let policies = options.policies.clone();
-    let mut key = Vec::new();
+    let mut key = NameRoom::new(options.spool_dir.as_deref());
     move |item, text, spill| {
         let (entry, select) = match item {
             Item::Key { entry, select } => (entry, select),
@@ -246,7 +247,7 @@ fn maker<'data>(
             }
             Decision::Skip(outcome, reason) => return Ok(Some(Note::LeftOut(outcome, reason))),
         };
-        let key = match entry.key.bytes(&mut key) {
+        let key = match key.bytes(&entry.key) {
             Ok(key) => key,
             Err(error) => {
                 let reason = format!("its name cannot be read: {error}");

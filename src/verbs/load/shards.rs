@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Cover;
 use crate::replay::Step;
 use crate::resp::{Arg, Connection, Connector};
-use crate::select::slot_of;
+use crate::select::{slot_of, slot_of_name};
 use crate::snapshot::{Entry, EntryPlace};
 use crate::target::{Facts, Node, NodeMap, Role, SLOTS};
 use crate::verbs::topology::{self, Where};
@@ -278,11 +278,15 @@ impl Shards {
 
     /// The shard that serves `key`.
     pub(super) fn of_key(&self, key: &[u8]) -> usize {
-        self.owners.as_ref().map_or(0, |owners| {
-            owners
-                .get(usize::from(slot_of(key)))
-                .map_or(0, |owner| usize::from(owner.load(Ordering::Relaxed)))
-        })
+        match self.owners {
+            Some(_) => self.of_slot(slot_of(key)),
+            None => 0,
+        }
+    }
+
+    fn of_slot(&self, slot: u16) -> usize {
+        let owner = self.owners.iter().find_map(|o| o.get(usize::from(slot)));
+        owner.map_or(0, |owner| usize::from(owner.load(Ordering::Relaxed)))
     }
 
     /// The shard that serves an entry. A name that cannot be read goes anywhere: it is refused there.
@@ -290,7 +294,7 @@ impl Shards {
         if self.owners.is_none() {
             return 0;
         }
-        entry.key.bytes(scratch).map_or(0, |key| self.of_key(key))
+        slot_of_name(&entry.key, scratch).map_or(0, |slot| self.of_slot(slot))
     }
 
     /// The shard that a reply of `from` calls `node`.

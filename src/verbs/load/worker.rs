@@ -24,6 +24,7 @@ use super::{KeyEvent, OnConflict, Verified, Watcher, doubtful};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::journal::{Miss, Ranges, Recorder};
 use crate::meaning::Abilities;
+use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Pace;
 use crate::replay::{Decision, Ladder, Policies, Step, Terms};
@@ -227,10 +228,10 @@ impl<'s, 'data> Worker<'s, 'data> {
             pipeline,
             replies,
             sender: Sender {
-                key: Vec::new(),
+                key: NameRoom::new(Some(shared.spool_dir)),
                 walker: shared.walk.then(|| Decoder::new(Some(shared.spool_dir))),
                 ladder: Ladder::new(Some(shared.spool_dir)),
-                builder: Builder::default(),
+                builder: Builder::new(shared.spool_dir),
             },
             abandoned: false,
         }
@@ -377,7 +378,7 @@ pub(super) fn failed(shared: &Shared<'_, '_>, pipeline: &Pipeline<Ticket>, error
 
 /// What a connection sends with.
 struct Sender {
-    key: Vec<u8>,
+    key: NameRoom,
     walker: Option<Decoder>,
     ladder: Ladder,
     builder: Builder,
@@ -444,7 +445,7 @@ impl Sender {
             );
             return Ok(());
         }
-        let key = match entry.key.bytes(&mut self.key) {
+        let key = match self.key.bytes(&entry.key) {
             Ok(key) => key,
             Err(error) => {
                 replies.decided(

@@ -36,6 +36,7 @@ use self::roads::Roads;
 use super::{Ticker, Watch};
 use crate::duplicates::KeySet;
 use crate::error::{Error, ErrorKind, Result};
+use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Rates;
 use crate::replay::{
@@ -454,7 +455,8 @@ impl Plan {
     ) -> Result<()> {
         selection.in_input(input);
         self.look_at_functions(snapshot, survey);
-        let (mut ticker, mut scratch, mut key) = (Ticker::default(), Vec::new(), Vec::new());
+        let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
+        let mut key = NameRoom::new(Some(&self.options.spool_dir));
         let mut records = snapshot.unverified_records();
         let mut keys = KeySet::new(&self.options.spool_dir);
         while let Some(record) = records.next_record()? {
@@ -480,7 +482,7 @@ impl Plan {
                 let goes = server.decide(&entry, &self.options, &mut self.decoder, &mut key);
                 somewhere |= goes.is_some();
                 if let (Some(db), Some(there)) = (goes, &mut self.there) {
-                    let name = entry.key.bytes(&mut key)?;
+                    let name = key.bytes(&entry.key)?;
                     there.asker.ask(input, entry.ordinal, db, name)?;
                 }
             }
@@ -704,7 +706,7 @@ impl Server {
         entry: &Entry<'_>,
         options: &Options,
         decoder: &mut Decoder,
-        key: &mut Vec<u8>,
+        key: &mut NameRoom,
     ) -> Option<u64> {
         let policies = &options.policies;
         let (form, bytes) = (entry.form(), entry.value.len() as u64);
@@ -774,7 +776,7 @@ impl Server {
         {
             return refuse(&format!("its value cannot be walked: {}", error.what()));
         }
-        let name = match entry.key.bytes(key) {
+        let name = match key.bytes(&entry.key) {
             Ok(name) => name,
             Err(error) => return refuse(&format!("its name cannot be read: {}", error.what())),
         };

@@ -28,6 +28,14 @@ impl Ran {
             .unwrap_or_else(|e| panic!("no JSON ({e}): {}", self.stdout))
     }
 
+    /// The same, of a verb that may have written all there is elsewhere.
+    pub(crate) fn json_or_nothing(&self) -> serde_json::Value {
+        match self.stdout.is_empty() {
+            true => serde_json::Value::Null,
+            false => self.json(),
+        }
+    }
+
     /// Fails unless it ended with `code`.
     #[track_caller]
     pub(crate) fn ends_with(&self, code: i32) -> &Self {

@@ -34,6 +34,28 @@ impl Client {
         commands.iter().map(|_| self.reply()).collect()
     }
 
+    /// How many replies commands as they go over the wire have, none of which may be an error.
+    pub(crate) fn send_raw(&mut self, commands: &[u8]) -> u64 {
+        let mut stream = self.reader.get_ref().try_clone().expect("a socket");
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                stream
+                    .write_all(commands)
+                    .expect("the server takes commands");
+                stream
+                    .write_all(&pack(&["ECHO", "end of commands"]))
+                    .expect("another");
+            });
+            (0..)
+                .find(|_| match self.reply() {
+                    Value::BulkString(text) => text == b"end of commands",
+                    Value::SimpleString(text) if text.starts_with('-') => panic!("{text}"),
+                    _ => false,
+                })
+                .unwrap_or_default()
+        })
+    }
+
     fn reply(&mut self) -> Value {
         let line = self.line();
         let (kind, rest) = line.split_first().expect("a reply");

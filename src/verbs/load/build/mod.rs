@@ -22,12 +22,15 @@
 mod site;
 mod staging;
 
+use std::path::Path;
+
 use site::{Hears, Said, Site};
 
 use super::stop::Why;
 use super::worker::{Built, Replies, Shared, Ticket, advice, after};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::journal::Ranges;
+use crate::name_room::NameRoom;
 use crate::outcome::Outcome;
 use crate::replay::{ByCommands, Carriage, Carried, carried};
 use crate::resp::{Connection, Pipeline, Reply};
@@ -184,7 +187,7 @@ pub(super) struct Builder {
     waiting: Vec<(Ticket, ByCommands, String)>,
     bytes: u64,
     decoder: Option<Box<Decoder>>,
-    key: Vec<u8>,
+    key: NameRoom,
     name: Vec<u8>,
 }
 
@@ -197,6 +200,14 @@ enum Judged {
 }
 
 impl Builder {
+    /// Long names are spooled in `spool_dir`.
+    pub(super) fn new(spool_dir: &Path) -> Self {
+        Self {
+            key: NameRoom::new(Some(spool_dir)),
+            ..Self::default()
+        }
+    }
+
     /// One more value, of `bytes` bytes in the file. `words` are the destination's, where it refused to `RESTORE` it.
     pub(super) fn push(&mut self, ticket: Ticket, by: ByCommands, words: String, bytes: u64) {
         self.waiting.push((ticket, by, words));
@@ -281,7 +292,7 @@ impl Builder {
         by: ByCommands,
     ) -> Result<Judged> {
         let entry = shared.snapshot.entry_at(&ticket.place)?;
-        if let Err(error) = entry.key.bytes(&mut self.key) {
+        if let Err(error) = self.key.bytes(&entry.key) {
             let words = format!("its name cannot be read: {error}");
             return Ok(Judged::Ends(Outcome::Refused, words));
         }
@@ -340,7 +351,7 @@ impl Builder {
                 {
                     let entry = shared.snapshot.entry_at(&job.ticket.place)?;
                     site.select(job.by.db, jobs)?;
-                    let key = entry.key.bytes(&mut self.key)?;
+                    let key = self.key.bytes(&entry.key)?;
                     site.command(of, &[b"EXISTS", key], jobs)?;
                 }
             }
@@ -390,7 +401,7 @@ impl Builder {
 
     fn staging_name(&mut self, shared: &Shared<'_, '_>, entry: &Entry<'_>) -> Result<Vec<u8>> {
         let position = shared.base.saturating_add(entry.ordinal);
-        let key = entry.key.bytes(&mut self.key)?;
+        let key = self.key.bytes(&entry.key)?;
         staging::name(
             key,
             shared.staging,
@@ -462,12 +473,12 @@ impl Builder {
         site.select(db, jobs)?;
         if !at_once {
             let name = self.staging_name(shared, &entry)?;
-            let key = entry.key.bytes(&mut self.key)?;
+            let key = self.key.bytes(&entry.key)?;
             let rename: &[u8] = if replace { b"RENAME" } else { b"RENAMENX" };
             return site.command(of, &[rename, &name, key], jobs);
         }
         let arrival = Arrival {
-            key: Element::Bytes(entry.key.bytes(&mut self.key)?),
+            key: Element::Bytes(self.key.bytes(&entry.key)?),
             expire_at_ms: None,
         };
         let decoder = Self::decoder(&mut self.decoder, shared);
