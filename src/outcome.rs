@@ -15,6 +15,18 @@ pub enum Road {
     Commands,
 }
 
+impl Road {
+    /// The name in machine-readable output: it does not change.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Road::Raw => "raw",
+            Road::Reencoded => "reencoded",
+            Road::Commands => "commands",
+        }
+    }
+}
+
 /// The one outcome of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

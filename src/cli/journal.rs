@@ -240,6 +240,7 @@ impl Opened {
             acknowledged: Progress::default(),
             settled: Progress::default(),
         };
+        let left = self.before.as_ref().map(|before| before.phase);
         let record = match self.before {
             None => fresh,
             Some(before) => {
@@ -257,13 +258,15 @@ impl Opened {
                     )
                     .with_hint("give the same options to go on, --restart to forget it, or --journal PATH for another"));
                 }
+                // Who only looks does no work on it.
+                let works = u32::from(before.phase != Phase::Done);
                 Record {
-                    runs: before.runs.saturating_add(1),
+                    runs: before.runs.saturating_add(works),
                     ..before
                 }
             }
         };
-        if record.runs > 1 && record.phase != Phase::Done {
+        if left.is_some_and(|left| left != Phase::Done) {
             same_ledger(args, &record)?;
         }
         let ledger = args
@@ -279,6 +282,7 @@ impl Opened {
             .transpose()?;
         Ok(Journal {
             record,
+            left,
             file: self.file,
             ledger,
         })

@@ -17,7 +17,7 @@ use rdbridge::target::{Facts, Mode, NodeMap};
 use rdbridge::units::ByteCount;
 use rdbridge::verbs::compare::Options as Comparison;
 use rdbridge::verbs::load::{
-    self, KeyEvent, Load, OnConflict, Options, PauseEvent, Report, Watcher,
+    self, KeyEvent, Load, LookedUp, OnConflict, Options, PauseEvent, Report, Watcher,
 };
 use rdbridge::verbs::tail_words;
 use rdbridge::{Error, ErrorKind, Result};
@@ -200,11 +200,11 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             walk(&load, &input, args, run, &mut selection).map_err(|e| e.or_input(input.name()))?;
         }
     }
-    let goes_on = journal.record.runs > 1;
+    let goes_on = journal.left.is_some();
     let typed = journal.record.options.clone();
     load.record_in(journal, &Notes)?;
     if goes_on {
-        look_up(&load, args, run, &mut inputs, &mut selection)?;
+        look_up(&mut load, args, run, &mut inputs, &mut selection)?;
     }
     scripts(&mut load, args, run, &mut inputs, &surveys)?;
     replay(&mut load, args, run, &mut inputs, &surveys, &mut selection)?;
@@ -297,31 +297,31 @@ pub(super) fn number(index: usize) -> u32 {
 
 /// Some keys of an earlier run must still be there.
 fn look_up(
-    load: &Load,
+    load: &mut Load,
     args: &LoadArgs,
     run: &Run,
     inputs: &mut Inputs,
     selection: &mut Selection,
 ) -> Result<()> {
-    let (mut asked, mut there) = (0u64, 0u64);
+    let mut all = LookedUp::default();
     for index in 0..inputs.len() {
         let input = run.open(inputs, index)?;
         let snapshot =
             Snapshot::with_options(input.bytes(), plan::snapshot_options(&args.input.how))?;
         let number = number(index);
         let found = load.look_up(number, &snapshot, selection)?;
-        asked += found.0;
-        there += found.1;
+        all.asked += found.asked;
+        all.there += found.there;
     }
-    if there < asked {
+    if all.there < all.asked {
         super::say(&format!(
             "of {} that were restored and looked up, {} {} there",
-            plural(asked, "key"),
-            Grouped(there),
-            if there == 1 { "is" } else { "are" }
+            plural(all.asked, "key"),
+            Grouped(all.there),
+            if all.there == 1 { "is" } else { "are" }
         ));
     }
-    load.demand_there(asked, there)
+    load.demand_there(all)
 }
 
 /// Tells what happens before the first pass.
@@ -329,6 +329,10 @@ struct Notes;
 
 impl Watcher for Notes {
     fn key(&self, _event: &KeyEvent<'_>) {}
+
+    fn note(&self, text: &str) {
+        super::say(text);
+    }
 
     fn restarted(&self, entries: u64) {
         super::say(&restarted(entries));
@@ -902,6 +906,16 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
             report.all_runs.as_secs_f64()
         )?;
     }
+    if report
+        .looked_up
+        .is_some_and(|looked_up| looked_up.asked == 0)
+    {
+        writeln!(
+            out,
+            "none of the keys that an earlier run restored could be looked up: they may have expired since, or EXISTS is closed \
+             to us; `rdbridge compare` finds out what is there"
+        )?;
+    }
     if report.pauses > 0 || !report.longest_stall.is_zero() {
         writeln!(
             out,
@@ -947,7 +961,7 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
     if let Some(holds) = report.shrunk_to {
         writeln!(
             out,
-            "the destination holds {} in all, fewer than were restored: something removed keys meanwhile; `rdbridge compare` \
+            "the destination holds {} in all, fewer than must be there of those that were restored: something removed keys meanwhile; `rdbridge compare` \
              finds out which",
             plural(holds, "key")
         )?;
@@ -978,6 +992,7 @@ fn figures(report: &Report) -> Map<String, Value> {
         "pauses": report.pauses,
         "longest_stall_seconds": report.longest_stall.as_secs_f64(),
         "largest_replica_lag": report.largest_lag,
+        "looked_up": report.looked_up,
         "shrunk_to": report.shrunk_to,
         "settled": report.settled,
         "shards": report.shards,

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::error::{Error, ErrorKind, Result, unshown};
 use crate::json::push_string;
+use crate::outcome::Road;
 
 /// What each line begins with.
 const BEGIN: &[u8; 6] = b"{\"db\":";
@@ -28,6 +29,8 @@ pub struct Miss {
     pub bytes: u64,
     /// Where its record begins.
     pub offset: u64,
+    /// The way that it went last; `None` where it was never sent.
+    pub road: Option<Road>,
     /// [`crate::outcome::Outcome::name`].
     pub outcome: &'static str,
     /// The server's words, or ours.
@@ -131,6 +134,7 @@ impl Ledger {
             "type": miss.value_type,
             "bytes": miss.bytes,
             "offset": miss.offset,
+            "road": miss.road.map(Road::name),
             "outcome": miss.outcome,
             "reason": miss.reason,
         })
@@ -237,6 +241,7 @@ mod tests {
             value_type: "hash-listpack".into(),
             bytes: 77,
             offset: 1234,
+            road: Some(Road::Raw),
             outcome: "conflict",
             reason: "the destination has \"it\"".into(),
         }
@@ -270,6 +275,7 @@ mod tests {
             (&json!("one"), &json!(3), &json!(1234))
         );
         assert_eq!(lines[1]["key"]["base64"], json!("/w=="));
+        assert_eq!(lines[0]["road"], json!("raw"));
         assert_eq!(lines[0]["reason"], json!("the destination has \"it\""));
         let error = Ledger::open(&path, Some(1 << 30)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage, "{error}");

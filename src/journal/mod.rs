@@ -14,12 +14,14 @@
 
 mod file;
 mod ledger;
+mod lifetimes;
 mod ranges;
 mod record;
 mod recorder;
 
 pub use file::JournalFile;
 pub use ledger::{Ledger, Miss};
+pub use lifetimes::Lifetimes;
 pub use ranges::Ranges;
 pub use record::{Counted, InputId, Phase, Progress, Record};
 pub use recorder::{Cover, Recorder};

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::lifetimes::Lifetimes;
 use super::ranges::Ranges;
-use crate::outcome::Tally;
+use crate::outcome::{Outcome, Tally};
 use crate::units::ByteCount;
 use crate::value::commands::LossCounts;
 use crate::wire::crc64;
@@ -19,6 +20,9 @@ pub struct Progress {
     pub finished: Ranges,
     /// Their outcomes.
     pub outcomes: Tally,
+    /// How long those live that were restored.
+    #[serde(default)]
+    pub lifetimes: Lifetimes,
     /// What they lost on their way.
     #[serde(default, skip_serializing_if = "LossCounts::is_empty")]
     pub losses: LossCounts,
@@ -29,9 +33,19 @@ pub struct Progress {
 
 impl Progress {
     /// Adds entries with their outcomes.
-    pub fn add(&mut self, finished: &Ranges, outcomes: &Tally) {
+    pub fn add(&mut self, finished: &Ranges, outcomes: &Tally, lifetimes: &Lifetimes) {
         self.finished.insert_all(finished);
         self.outcomes.merge(outcomes);
+        self.lifetimes.merge(lifetimes);
+    }
+
+    /// How many of them were restored.
+    #[must_use]
+    pub fn restored(&self) -> u64 {
+        let restored = self.outcomes.iter();
+        restored
+            .filter(|(outcome, _)| matches!(outcome, Outcome::Restored(_)))
+            .fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
     fn fault(&self, entries: u64) -> Option<&'static str> {
@@ -39,6 +53,8 @@ impl Progress {
             Some("it calls entries finished that the inputs do not have")
         } else if self.finished.total() != self.outcomes.total() {
             Some("its outcomes are not as many as its finished entries")
+        } else if self.lifetimes.total() > self.finished.total() {
+            Some("it knows how long more keys live than are finished")
         } else {
             None
         }

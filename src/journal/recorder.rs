@@ -6,10 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::file::JournalFile;
 use super::ledger::{Ledger, Miss};
+use super::lifetimes::Lifetimes;
 use super::ranges::Ranges;
 use super::record::{Counted, Phase, Progress, Record};
 use crate::error::Result;
-use crate::outcome::{Outcome, Tally};
+use crate::outcome::Tally;
 use crate::time::Timestamp;
 use crate::value::commands::LossCounts;
 
@@ -130,16 +131,10 @@ impl Recorder {
         self.inner().record.acknowledged.finished.total()
     }
 
-    /// Keys that were restored and that the destination keeps for sure.
+    /// The part of the acknowledged that the destination keeps for sure.
     #[must_use]
-    pub fn settled_keys(&self) -> u64 {
-        restored(&self.inner().record.settled)
-    }
-
-    /// Keys that were restored.
-    #[must_use]
-    pub fn restored_keys(&self) -> u64 {
-        restored(&self.inner().record.acknowledged)
+    pub fn settled(&self) -> Progress {
+        self.inner().record.settled.clone()
     }
 
     /// The outcomes of what is finished.
@@ -157,6 +152,16 @@ impl Recorder {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.inner().record.sent
+    }
+
+    /// Writes down that this run works on it, before it sends anything: if it is killed, everything below
+    /// [`Recorder::sent`] that is not finished may have been sent, however exactly the run before knew.
+    ///
+    /// # Errors
+    /// The journal cannot be written: nothing must be sent then.
+    pub fn begin(&self) -> Result<()> {
+        let mut inner = self.inner();
+        self.write(&mut inner)
     }
 
     /// Before anything at or behind the old mark is sent: moves it to `upto`, durably.
@@ -178,14 +183,21 @@ impl Recorder {
         written
     }
 
-    /// These entries have their outcomes.
+    /// These entries have their outcomes; of those that were restored, how long they live.
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn finished(&self, positions: &Ranges, outcomes: &Tally, misses: &[Miss]) -> Result<()> {
+    pub fn finished(
+        &self,
+        positions: &Ranges,
+        outcomes: &Tally,
+        lifetimes: &Lifetimes,
+        misses: &[Miss],
+    ) -> Result<()> {
         let mut inner = self.inner();
         let inner = &mut *inner;
-        inner.record.acknowledged.add(positions, outcomes);
+        let acknowledged = &mut inner.record.acknowledged;
+        acknowledged.add(positions, outcomes, lifetimes);
         inner.doubtful.remove_all(positions);
         let Some(ledger) = &mut inner.ledger else {
             return Ok(());
@@ -327,14 +339,6 @@ impl Recorder {
         inner.record.written = Timestamp(now).rfc3339();
         file.write(&inner.record)
     }
-}
-
-fn restored(progress: &Progress) -> u64 {
-    progress
-        .outcomes
-        .iter()
-        .filter(|(outcome, _)| matches!(outcome, Outcome::Restored(_)))
-        .fold(0, |sum, (_, count)| sum.saturating_add(count))
 }
 
 /// Twelve digits that no other load has.

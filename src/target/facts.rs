@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::held::Held;
 use super::product::{Assumed, Product, Version};
 use super::reaction::{Asked, Reaction, Situation, Wait, react};
 use crate::error::{Error, ErrorKind, Escaped, Result};
@@ -88,6 +89,8 @@ pub struct Facts {
     pub changes_since_save: Option<u64>,
     /// Keys by database, where it has any. Whole if it comes from `INFO`; else only the needed databases.
     pub keys: Option<BTreeMap<u64, u64>>,
+    /// Keys without an expiry in all databases, where it says so.
+    pub lasting_keys: Option<u64>,
     /// The server's clock less ours, milliseconds; as exact as half the round trip. Of several servers, that of the one that is
     /// the furthest ahead.
     pub clock_ahead_ms: Option<i64>,
@@ -171,6 +174,7 @@ impl Facts {
                 }
                 keys
             });
+            facts.lasting_keys = sum(facts.lasting_keys, other.lasting_keys);
             facts.marks &= other.marks;
             facts.closed.extend(other.closed.iter().cloned());
         }
@@ -212,6 +216,15 @@ impl Facts {
     pub fn total_keys(&self) -> Option<u64> {
         let keys = self.keys.as_ref()?;
         Some(keys.values().fold(0, |sum, n| sum.saturating_add(*n)))
+    }
+
+    /// The same, and how many of them have no expiry.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        Some(Held {
+            keys: self.total_keys()?,
+            lasting: self.lasting_keys,
+        })
     }
 
     /// Whether the destination removes keys by itself when memory is short: `noeviction` or no limit is `Some(false)`.
@@ -396,6 +409,7 @@ impl Facts {
         self.connected_replicas = number("connected_slaves");
         self.aof_enabled = number("aof_enabled").map(|n| n == 1);
         self.changes_since_save = number("rdb_changes_since_last_save");
+        self.lasting_keys = Held::read(text).and_then(|held| held.lasting);
         // An empty server has the section's heading and no line below it.
         if text.contains("# Keyspace") {
             self.keys = Some(

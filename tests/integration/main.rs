@@ -111,6 +111,9 @@ mod gentle;
 // A load that breaks off goes on.
 mod resume;
 
+// What a journal calls restored is still there, or that is said.
+mod still_there;
+
 // Every key at its shard.
 mod cluster;
 

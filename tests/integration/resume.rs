@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdbridge::outcome::{Outcome, Road};
 use rdbridge::select::Selection;
@@ -14,8 +13,9 @@ use rdbridge::verbs::load::{
 };
 use redis::Value;
 
-use super::support::command::{Dir, journal_dir, program, run_with};
+use super::support::command::{Dir, program, run_with};
 use super::support::dump::{Crc, Dump, length, string};
+use super::support::journaled::{Command, wait_until};
 use super::support::loading::{connector, options};
 use super::support::proxy::{Fault, On, Proxy};
 use super::support::random::Random;
@@ -391,65 +391,6 @@ fn a_connection_that_ends_while_values_are_read_back_is_made_again() {
     }
 }
 
-/// The command, with a journal in a place of its own.
-struct Command {
-    args: Vec<String>,
-    journals: PathBuf,
-}
-
-impl Command {
-    fn new(file: &str, url: &str, more: &[&str]) -> Self {
-        let args = ["load", file, "--to", url, "--retry-for", "20s", "--json"];
-        Self {
-            args: args
-                .iter()
-                .chain(more)
-                .map(|arg| (*arg).to_owned())
-                .collect(),
-            journals: journal_dir(),
-        }
-    }
-
-    fn start(&self) -> Child {
-        program()
-            .args(&self.args)
-            .env("RDBRIDGE_JOURNAL_DIR", &self.journals)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program runs")
-    }
-
-    fn run(&self, more: &[&str]) -> super::support::command::Ran {
-        let mut command = program();
-        command
-            .args(&self.args)
-            .args(more)
-            .env("RDBRIDGE_JOURNAL_DIR", &self.journals);
-        run_with(&mut command, b"")
-    }
-
-    fn journal(&self) -> PathBuf {
-        let mut files = std::fs::read_dir(&self.journals)
-            .expect("a directory")
-            .map(|entry| entry.expect("readable").path())
-            .filter(|path| path.extension().is_some_and(|e| e == "journal"));
-        files.next().expect("a journal")
-    }
-}
-
-fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !happens() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "{what}: did not happen"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 #[test]
 fn killed_anywhere_and_started_again_it_comes_to_the_same() {
     let server = Server::start("redis-7.0");
@@ -631,9 +572,7 @@ fn who_gives_up_says_so_and_the_next_run_goes_on() {
     let file = dir.file("dump.rdb", dump());
     prepare(&server);
     let proxy = Proxy::sequence(server.port(), On::Data, vec![Fault::CutCommands(40_000)]);
-    let mut once = Command::new(&file, &proxy.url(), &[]);
-    let limit = once.args.iter_mut().find(|arg| *arg == "20s");
-    *limit.expect("an argument") = "0".to_owned();
+    let once = Command::hasty(&file, &proxy.url(), &[]);
     let ran = once.run(&[]);
     assert_eq!(ran.code, 4, "{ran:?}");
     assert!(ran.stderr.contains("the same command goes on"), "{ran:?}");
@@ -665,9 +604,7 @@ fn a_ledger_neither_ends_nor_begins_in_the_midst_of_a_load_unsaid() {
         prepare(&server);
         let cut = vec![Fault::CutCommands(commands / 2)];
         let proxy = Proxy::sequence(server.port(), On::Data, cut);
-        let mut once = Command::new(&file, &proxy.url(), &[]);
-        let limit = once.args.iter_mut().find(|arg| *arg == "20s");
-        *limit.expect("an argument") = "0".to_owned();
+        let once = Command::hasty(&file, &proxy.url(), &[]);
         assert_eq!(once.run(&with(first)).code, 4);
         let again = once.run(&with(second));
         if first {
@@ -688,6 +625,16 @@ fn a_ledger_neither_ends_nor_begins_in_the_midst_of_a_load_unsaid() {
     }
 }
 
+/// How many `RESTORE` were answered with OK.
+fn stored(server: &Server) -> u64 {
+    let stat = server.info("cmdstat_restore").expect("RESTORE was sent");
+    let number = |name: &str| -> u64 {
+        let field = stat.split(',').find_map(|field| field.strip_prefix(name));
+        field.expect("a field").parse().expect("a number")
+    };
+    number("calls=") - number("failed_calls=")
+}
+
 #[test]
 fn a_finished_journal_is_believed_only_as_long_as_the_keys_are_there() {
     let server = Server::start("redis-7.0");
@@ -696,6 +643,8 @@ fn a_finished_journal_is_believed_only_as_long_as_the_keys_are_there() {
     let command = Command::new(&file, &server.url(), &[]);
     command.run(&[]).ends_with(0);
     let changes = server.info("rdb_changes_since_last_save");
+    let sent = stored(&server);
+    let journal = std::fs::read(command.journal()).expect("readable");
     let again = command.run(&[]);
     assert_eq!(again.code, 0, "{again:?}");
     assert!(again.stderr.contains("was finished at"), "{again:?}");
@@ -704,12 +653,16 @@ fn a_finished_journal_is_believed_only_as_long_as_the_keys_are_there() {
         changes,
         "nothing was written twice"
     );
+    let by_probes = stored(&server) - sent;
+    assert!(by_probes < 10, "nothing was sent twice: {by_probes} more");
+    let told = again.json();
+    assert_eq!((&told["runs"], &told["adds_up"]), (&1.into(), &true.into()));
+    assert_eq!(told["outcomes"]["restored_raw"], KEYS, "{told}");
+    assert_eq!(told["looked_up"]["asked"], told["looked_up"]["there"]);
     assert_eq!(
-        server
-            .info("cmdstat_restore")
-            .map(|s| s.contains(&format!("calls={}", KEYS + 40))),
-        server.info("cmdstat_restore").map(|_| false),
-        "nothing was sent twice"
+        std::fs::read(command.journal()).expect("readable"),
+        journal,
+        "it stays as the load left it"
     );
     server.run("FLUSHALL");
     let flushed = command.run(&[]);
@@ -722,6 +675,7 @@ fn a_finished_journal_is_believed_only_as_long_as_the_keys_are_there() {
     );
     command.run(&["--restart"]).ends_with(0);
     assert_eq!(server.run("DBSIZE"), Value::Int(KEYS as i64));
+    assert!(stored(&server) >= sent + KEYS, "that would have counted");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::journal::{Counted, InputId, Phase, Progress, Ranges};
+use crate::journal::{Counted, InputId, Lifetimes, Phase, Progress, Ranges};
 use crate::outcome::{Outcome, Road, Tally};
 
 fn record() -> Record {
@@ -9,12 +9,15 @@ fn record() -> Record {
     outcomes.add_many(Outcome::Restored(Road::Raw), 7);
     outcomes.add(Outcome::Conflict);
     let mut acknowledged = Progress::default();
-    acknowledged.add(&Ranges::of(0..6), &Tally::default());
-    acknowledged.add(&Ranges::of(10..12), &outcomes);
+    let mut lifetimes = Lifetimes::default();
+    (0..3).for_each(|_| lifetimes.add(None));
+    acknowledged.add(&Ranges::of(0..6), &Tally::default(), &lifetimes);
+    lifetimes.add(Some(1_000_000));
+    acknowledged.add(&Ranges::of(10..12), &outcomes, &lifetimes);
     let mut settled = Progress::default();
     let mut three = Tally::default();
     three.add_many(Outcome::Restored(Road::Raw), 3);
-    settled.add(&Ranges::of(0..3), &three);
+    settled.add(&Ranges::of(0..3), &three, &Lifetimes::default());
     Record {
         phase: Phase::Running,
         stopped: None,

@@ -37,8 +37,10 @@ fn restored(recorder: &Recorder, positions: std::ops::Range<u64>) {
         Outcome::Restored(Road::Raw),
         positions.end - positions.start,
     );
+    let mut lifetimes = Lifetimes::default();
+    positions.clone().for_each(|_| lifetimes.add(None));
     recorder
-        .finished(&Ranges::of(positions), &outcomes, &[])
+        .finished(&Ranges::of(positions), &outcomes, &lifetimes, &[])
         .unwrap();
 }
 
@@ -145,6 +147,7 @@ fn miss(key: &str) -> Miss {
         value_type: "string".into(),
         bytes: 1,
         offset: 9,
+        road: Some(Road::Raw),
         outcome: Outcome::Conflict.name(),
         reason: "the destination has this key".into(),
     }
@@ -164,7 +167,7 @@ fn lines_of_keys_that_are_uncertain_again_are_taken_back() {
         outcomes.add(Outcome::Conflict);
         let positions = Ranges::of(position..position + 1);
         recorder
-            .finished(&positions, &outcomes, &[miss(key)])
+            .finished(&positions, &outcomes, &Lifetimes::default(), &[miss(key)])
             .unwrap();
     };
     let in_file = || -> Vec<String> {

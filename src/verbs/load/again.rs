@@ -10,7 +10,6 @@ use super::{Load, Watcher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::Abilities;
 use crate::resp::Connection;
-use crate::target::Facts;
 use crate::verbs::{Position, Watch};
 
 /// The first pause.
@@ -53,6 +52,9 @@ impl Load {
     /// Whether another pass over the inputs is to follow: waits and connects again where the last one ended for a while.
     /// Gives `false` where everything is done, or the run has ended.
     pub fn again(&mut self, watcher: &dyn Watcher, watch: &mut Watch<'_>) -> bool {
+        if self.only_looks {
+            return false;
+        }
         if self.interrupted.is_none() && self.stopped.is_none() {
             self.interrupted = self.failed_over_at_last();
         }
@@ -192,28 +194,6 @@ impl Load {
                 .ask_abilities(connection)
                 .map_err(|error| judge_asking(connection, error)),
             None => Ok(()),
-        }
-    }
-
-    /// Whether the destination holds fewer keys than were restored: something that nobody told of took them away.
-    pub(super) fn shrank(&self, facts: &Facts) -> bool {
-        !self.expiring
-            && facts
-                .total_keys()
-                .is_some_and(|holds| holds < self.recorder.restored_keys())
-    }
-
-    /// A destination that holds fewer keys than it kept for sure was emptied, or is another one.
-    pub(super) fn missing_keys(&self, facts: &Facts) -> Result<()> {
-        let settled = self.recorder.settled_keys();
-        match facts.total_keys() {
-            // Keys with an expiry may have gone by themselves: then the numbers say nothing.
-            Some(holds) if holds < settled && !self.expiring => Err(Error::new(
-                ErrorKind::Destination,
-                format!("the destination holds {holds} keys, and {settled} were restored and kept: it was emptied, or is another one"),
-            )
-            .with_hint("if that is meant, begin anew with --restart")),
-            _ => Ok(()),
         }
     }
 

@@ -5,7 +5,7 @@ use super::worker::{Replies, Shared, Ticket};
 use super::{OnConflict, build};
 use crate::error::{Error, ErrorKind, Result};
 use crate::meaning::{Bench, Comparer, Expiry, Verdict, Wanted};
-use crate::outcome::{Outcome, Road};
+use crate::outcome::Outcome;
 use crate::replay::{Decision, Ladder, Step};
 use crate::resp::Pipeline;
 use crate::snapshot::Entry;
@@ -39,11 +39,11 @@ pub(super) fn settle<'data>(
     let mut built = Vec::new();
     for entry in &entries {
         let decided = ladder.decide(entry, shared.terms, shared.policies, Step::RAW);
-        let (db, expire_at_ms, road) = match decided {
-            Decision::Send(restore) => (restore.db, restore.expire_at_ms, restore.road()),
+        let (db, expire_at_ms, step) = match decided {
+            Decision::Send(restore) => (restore.db, restore.expire_at_ms, restore.step),
             Decision::Commands(by) => {
                 built.push((*entry, by.db));
-                (by.db, by.expire_at_ms, Road::Commands)
+                (by.db, by.expire_at_ms, Step::COMMANDS)
             }
             Decision::Skip(..) => {
                 // Nothing was sent of it, whatever the journal had to assume.
@@ -56,26 +56,33 @@ pub(super) fn settle<'data>(
             db,
             expiry: expire_at_ms.map_or(Expiry::Never, Expiry::At),
         };
-        asked.push((wanted, road));
+        let mut ticket = Ticket::of(entry);
+        ticket.expire_at_ms = expire_at_ms.unwrap_or(i64::MAX);
+        ticket.step = step;
+        ticket.tried = Some(step);
+        asked.push((wanted, ticket));
     }
     if !built.is_empty() {
         // What was half-built is of no use to anybody.
         build::clear(shared, connection, &built)?;
     }
     let mut comparer = Comparer::new(connection, abilities, &mut bench)?;
-    for (wanted, road) in asked {
-        comparer.push(wanted, road, &mut |wanted: Wanted<'data>, road, verdict| {
-            verdicts.push((wanted.entry, road, verdict));
-            Ok(())
-        })?;
+    for (wanted, ticket) in asked {
+        comparer.push(
+            wanted,
+            ticket,
+            &mut |wanted: Wanted<'data>, ticket, verdict| {
+                verdicts.push((wanted.entry, ticket, verdict));
+                Ok(())
+            },
+        )?;
     }
-    comparer.drain(&mut |wanted: Wanted<'data>, road, verdict| {
-        verdicts.push((wanted.entry, road, verdict));
+    comparer.drain(&mut |wanted: Wanted<'data>, ticket, verdict| {
+        verdicts.push((wanted.entry, ticket, verdict));
         Ok(())
     })?;
     drop(comparer);
-    for (entry, road, verdict) in verdicts {
-        let ticket = Ticket::of(&entry);
+    for (entry, ticket, verdict) in verdicts {
         match verdict {
             Verdict::Same | Verdict::SameBut(_) => {
                 if shared.verify
@@ -83,7 +90,7 @@ pub(super) fn settle<'data>(
                 {
                     verified.same = verified.same.saturating_add(1);
                 }
-                replies.decided(&ticket, Outcome::Restored(road), "");
+                replies.decided(&ticket, Outcome::Restored(ticket.step.road()), "");
             }
             Verdict::Missing => to_send.push(entry),
             Verdict::Expired => replies.decided(&ticket, Outcome::ExpiredOnArrival, ""),

@@ -28,6 +28,7 @@ mod read_back;
 mod repeated;
 mod scripts;
 mod shards;
+mod shrunk;
 mod standing;
 mod stop;
 mod strange;
@@ -42,6 +43,7 @@ use std::time::{Duration, Instant};
 pub use again::PauseEvent;
 pub use contact::{Peeked, first_contact, peek};
 pub use functions::{FunctionFailure, FunctionPolicy, FunctionReport};
+pub use look_up::LookedUp;
 pub use overlap::{Overlaps, Where};
 pub use scripts::ScriptReport;
 pub use shards::Clustering;
@@ -282,8 +284,6 @@ pub struct Load {
     dbs: Vec<u64>,
     /// The name of a key, for asking what we may do with keys.
     sample: Option<Vec<u8>>,
-    /// Some selected keys have an expiry.
-    expiring: bool,
     abilities: Option<Abilities>,
     functions: FunctionReport,
     /// Why no library can be loaded, in the destination's words.
@@ -299,6 +299,12 @@ pub struct Load {
     seen_functions: HashSet<u64>,
     /// An earlier run worked on it.
     goes_on: bool,
+    /// The journal says that this run works on it.
+    written_down: bool,
+    /// An earlier run finished it: nothing is sent, and its journal stays as it is.
+    only_looks: bool,
+    /// What was looked up before it goes on.
+    looked_up: Option<LookedUp>,
     evicted_before: Option<u64>,
     evicted: u64,
     /// Keys evicted in earlier runs.
@@ -317,6 +323,8 @@ pub struct Load {
 pub struct Journal {
     /// What was known of it so far; of a new one, what it is.
     pub record: JournalRecord,
+    /// How an earlier run left it; `None` where there was none.
+    pub left: Option<Phase>,
     /// The file, if any.
     pub file: Option<JournalFile>,
     /// The list of keys that did not arrive, if any.
@@ -361,7 +369,9 @@ pub struct Report {
     pub longest_stall: Duration,
     /// How far its replicas were behind at the most, bytes; `None` where none was seen.
     pub largest_lag: Option<u64>,
-    /// How many keys the destination holds, where these are fewer than were restored.
+    /// What was looked up of the keys that an earlier run restored, if it restored any.
+    pub looked_up: Option<LookedUp>,
+    /// How many keys the destination holds, where these are fewer than must be there of those that were restored.
     pub shrunk_to: Option<u64>,
     /// Entries that a failover or restart of the destination cannot lose, as far as it tells.
     pub settled: u64,
@@ -399,6 +409,7 @@ impl Report {
             && self.scripts.failed == 0
             && self.evicted.unwrap_or(0) == 0
             && self.shrunk_to.is_none()
+            && self.looked_up.is_none_or(|looked_up| looked_up.asked > 0)
     }
 }
 
@@ -519,12 +530,6 @@ impl Load {
                 .flat_map(|survey| &survey.samples)
                 .next()
                 .map(|(_, key)| key.clone()),
-            expiring: surveys.iter().any(|survey| {
-                survey.with_expiry > 0
-                    || survey
-                        .types()
-                        .any(|(dialect, value_type, _)| expires_in_parts(value_type, dialect))
-            }),
             abilities: None,
             functions: FunctionReport::default(),
             functions_closed,
@@ -535,6 +540,9 @@ impl Load {
             functions_lost: BTreeSet::new(),
             seen_functions: HashSet::new(),
             goes_on: false,
+            written_down: false,
+            only_looks: false,
+            looked_up: None,
             evicted_before,
             evicted: 0,
             evicted_earlier: 0,
@@ -649,9 +657,10 @@ impl Load {
     pub fn record_in(&mut self, journal: Journal, watcher: &dyn Watcher) -> Result<()> {
         let mut record = journal.record;
         record.entries.clone_from(&self.entries);
-        let goes_on = record.runs > 1;
+        let goes_on = journal.left.is_some();
         let run_ids = self.shards.run_ids();
         let same = !goes_on || !lost_one(&record.run_ids, &run_ids);
+        let finished_at = record.written.clone();
         record.product = self.facts.name();
         record.run_ids = run_ids;
         self.functions = FunctionReport::from(&record.functions);
@@ -671,6 +680,10 @@ impl Load {
             record.entries.iter().sum(),
         );
         self.recorder = Recorder::new(record, journal.file, journal.ledger);
+        if journal.left == Some(Phase::Done) {
+            self.only_looks = true;
+            return self.demand_kept(same, &finished_at, watcher);
+        }
         if !same || goes_on && self.shrank(&self.facts) {
             watcher.restarted(self.recorder.forget_unsettled()?);
             self.functions_may_be_lost();
@@ -752,13 +765,12 @@ impl Load {
             self.evictions_known = false;
         } else if let Some(before) = self.evicted_before {
             let now = self.shards.connect_all().and_then(|mut connections| {
-                standing::settle_last(
-                    &self.shards,
-                    &mut connections,
-                    &self.recorder,
-                    self.options.failover_lookback,
-                )?;
-                holds = standing::keys(&mut connections)?;
+                if !self.only_looks {
+                    let lookback = self.options.failover_lookback;
+                    let recorder = &self.recorder;
+                    standing::settle_last(&self.shards, &mut connections, recorder, lookback)?;
+                }
+                holds = standing::held(&mut connections)?;
                 Shards::evicted_keys(&mut connections)
             });
             match now {
@@ -775,6 +787,11 @@ impl Load {
                 self.stopped.get_or_insert(error);
             }
         }
+        let shrunk_to = holds
+            .filter(|held| {
+                self.stopped.is_none() && self.lacks(&self.recorder.acknowledged(), *held)
+            })
+            .map(|held| held.keys);
         self.evicted = self.evicted.saturating_add(self.evicted_earlier);
         self.recorder
             .destination(self.facts.name(), self.shards.run_ids(), self.evicted);
@@ -784,8 +801,11 @@ impl Load {
         };
         let words = self.stopped.as_ref().map(ToString::to_string);
         let journal = self.recorder.path().map(std::path::Path::to_owned);
-        let restored = self.recorder.restored_keys();
-        let record = match self.recorder.end(phase, words) {
+        let ended = match self.only_looks {
+            true => Ok(self.recorder.record()),
+            false => self.recorder.end(phase, words),
+        };
+        let record = match ended {
             Ok(record) => record,
             Err(error) => {
                 self.stopped.get_or_insert(error);
@@ -811,8 +831,8 @@ impl Load {
             all_runs: Duration::from_millis(record.elapsed_ms),
             runs: record.runs,
             pauses: self.pauses,
-            shrunk_to: holds
-                .filter(|holds| !self.expiring && self.stopped.is_none() && *holds < restored),
+            looked_up: self.looked_up,
+            shrunk_to,
             longest_stall: self.longest_pause.max(self.lag.longest),
             largest_lag: self.lag.largest,
             settled: record.settled.finished.total(),

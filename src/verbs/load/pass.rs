@@ -10,7 +10,7 @@ use super::stop::{Ended, Stop, Why};
 use super::worker::{self, Batch, How, Shared, Worker};
 use super::{KeyEvent, Load, Verified, Watcher, eviction, lag, latency, repeated};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::Ranges;
+use crate::journal::{Lifetimes, Ranges};
 use crate::outcome::{Outcome, Tally};
 use crate::resp::Pipeline;
 use crate::select::Selection;
@@ -36,10 +36,21 @@ impl Load {
         watcher: &dyn Watcher,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
-        if self.stopped.is_some() || self.interrupted.is_some() || self.is_done_with(input) {
+        if self.stopped.is_some()
+            || self.interrupted.is_some()
+            || self.only_looks
+            || self.is_done_with(input)
+        {
             return Ok(());
         }
         selection.in_input(input);
+        if self.goes_on && !self.written_down {
+            if let Err(error) = self.recorder.begin() {
+                self.stopped = Some(error);
+                return Ok(());
+            }
+            self.written_down = true;
+        }
         let stop = Stop::default();
         let connections = self
             .open_all(input, snapshot, survey)
@@ -580,7 +591,10 @@ impl<'run, 'data> Feeder<'run, 'data> {
         if positions.is_empty() {
             return Ok(());
         }
-        self.shared.recorder.finished(&positions, &outcomes, &[])
+        // Nothing of these was restored.
+        let lifetimes = Lifetimes::default();
+        let recorder = self.shared.recorder;
+        recorder.finished(&positions, &outcomes, &lifetimes, &[])
     }
 
     fn hand_out_all(&mut self) {

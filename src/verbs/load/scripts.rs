@@ -46,7 +46,7 @@ impl Load {
     ) -> Result<()> {
         let report = &mut self.scripts;
         report.found = report.found.saturating_add(survey.scripts);
-        if survey.scripts == 0 || !self.options.load_scripts {
+        if survey.scripts == 0 || !self.options.load_scripts || self.only_looks {
             report.skipped = report.skipped.saturating_add(survey.scripts);
             return Ok(());
         }

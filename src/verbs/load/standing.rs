@@ -8,7 +8,7 @@ use super::shards::Shards;
 use crate::error::Result;
 use crate::journal::{Cover, Recorder};
 use crate::resp::{Arg, Connection};
-use crate::target::process_id;
+use crate::target::{Held, process_id};
 
 /// How the destination stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,8 +31,6 @@ pub(super) struct Standing {
     pub full_syncs: Option<u64>,
     /// Keys that it evicted since it started.
     pub evicted: Option<u64>,
-    /// Keys in all its databases.
-    pub keys: Option<u64>,
 }
 
 /// What came of asking a destination how it stands.
@@ -113,17 +111,6 @@ impl Standing {
                 .map(|end| end.saturating_sub(took.saturating_add(1))),
             full_syncs: number("sync_full"),
             evicted: number("evicted_keys"),
-            // An empty server has the section's heading and no line below it.
-            keys: text.contains("# Keyspace").then(|| {
-                fields
-                    .iter()
-                    .filter_map(|(name, value)| {
-                        name.strip_prefix("db")?.parse::<u64>().ok()?;
-                        let keys = value.strip_prefix("keys=")?.split(',').next()?;
-                        keys.parse::<u64>().ok()
-                    })
-                    .fold(0, u64::saturating_add)
-            }),
         }
     }
 
@@ -197,17 +184,17 @@ pub(super) fn settle_last(
     }
 }
 
-/// How many keys all shards hold; `None` where one does not tell.
+/// What all shards hold; `None` where one does not tell.
 ///
 /// # Errors
 /// A connection fails.
-pub(super) fn keys(connections: &mut [Connection]) -> Result<Option<u64>> {
-    let mut sum = Some(0u64);
+pub(super) fn held(connections: &mut [Connection]) -> Result<Option<Held>> {
+    let mut sum = Some(Held::NOTHING);
     for connection in connections {
-        let standing =
-            Standing::ask_about(connection, &[Arg::from("INFO"), Arg::from("keyspace")])?;
-        let keys = standing.and_then(|standing| standing.keys);
-        sum = sum.zip(keys).map(|(sum, keys)| sum.saturating_add(keys));
+        let reply = connection.request(&[Arg::from("INFO"), Arg::from("keyspace")])?;
+        let text = reply.text().map(String::from_utf8_lossy);
+        let held = text.and_then(|text| Held::read(&text));
+        sum = sum.zip(held).map(|(sum, held)| sum.and(held));
     }
     Ok(sum)
 }
@@ -297,13 +284,5 @@ mod tests {
         assert_eq!(Standing::read("run_id:abc\r\n").run_id, text("0000"));
         assert_ne!(text("0a00"), text("0000"));
         assert_ne!(text("0a00"), text("0b00"));
-    }
-
-    #[test]
-    fn keys_are_those_of_all_databases() {
-        let text = "# Keyspace\r\ndb0:keys=3,expires=0,avg_ttl=0\r\ndb5:keys=4,expires=0\r\n";
-        assert_eq!(Standing::read(text).keys, Some(7));
-        assert_eq!(Standing::read("# Keyspace\r\n").keys, Some(0));
-        assert_eq!(Standing::read("").keys, None);
     }
 }

@@ -20,9 +20,9 @@ use super::read_back::{self, ToRead};
 use super::shards::{Redirect, Redirects, Shards};
 use super::stop::{Stop, Why};
 use super::strange::{Strange, Verdict};
-use super::{KeyEvent, OnConflict, Verified, Watcher, doubtful};
+use super::{KeyEvent, OnConflict, Verified, Watcher, doubtful, expires_in_parts};
 use crate::error::{Error, ErrorKind, Escaped, Result};
-use crate::journal::{Miss, Ranges, Recorder};
+use crate::journal::{Lifetimes, Miss, Ranges, Recorder};
 use crate::meaning::Abilities;
 use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Tally};
@@ -140,10 +140,14 @@ pub(super) struct Ticket {
     type_offset: u64,
     /// `i64::MAX` where it never expires.
     pub(super) expire_at_ms: i64,
+    /// Its elements expire by themselves, and the key with the last of them.
+    expires_in_parts: bool,
     /// Bytes of its value in the file.
     pub(super) bytes: u64,
     /// In which form it went.
     pub(super) step: Step,
+    /// The form that was sent last, if any was.
+    pub(super) tried: Option<Step>,
     /// What does not arrive with it.
     pub(super) losses: Losses,
     sent: Sent,
@@ -155,8 +159,10 @@ impl Ticket {
             place: entry.place(),
             type_offset: entry.type_offset,
             expire_at_ms: entry.expire_at_ms.unwrap_or(i64::MAX),
+            expires_in_parts: expires_in_parts(entry.value_type, entry.dialect),
             bytes: entry.value.len() as u64,
             step: Step::RAW,
+            tried: None,
             losses: Losses::default(),
             sent: Sent::Plain,
         }
@@ -283,7 +289,7 @@ impl<'s, 'data> Worker<'s, 'data> {
                 .try_for_each(|entry| match shared.stop.is_set() {
                     true => Ok(()),
                     false => pacing::wait(shared, entry, pipeline, replies)
-                        .and_then(|()| sender.send(entry, from, "", asking, pipeline, replies))
+                        .and_then(|()| sender.send(entry, from, None, asking, pipeline, replies))
                         .and_then(|()| sender.send_again(pipeline, replies))
                         .and_then(|()| {
                             match read_back::is_due(replies.to_read.len(), shared.pace) {
@@ -385,19 +391,23 @@ struct Sender {
 }
 
 impl Sender {
-    /// Sends an entry in the form of step `from`, or of one behind it. `words` are the server's, where it refused the form
-    /// before.
+    /// Sends an entry in the form of step `from`, or of one behind it. `refused` are the step that the server refused before,
+    /// and its words.
     fn send<'data>(
         &mut self,
         entry: &Entry<'data>,
         from: Step,
-        words: &str,
+        refused: Option<(Step, &str)>,
         asking: bool,
         pipeline: &mut Pipeline<Ticket>,
         replies: &mut Replies<'_, 'data>,
     ) -> Result<()> {
         let shared = replies.shared;
-        let ticket = Ticket::of(entry);
+        let words = refused.map_or("", |(_, words)| words);
+        let ticket = Ticket {
+            tried: refused.map(|(step, _)| step),
+            ..Ticket::of(entry)
+        };
         let closed = shared.restore_closed.get();
         let from = match closed {
             None => from,
@@ -457,6 +467,10 @@ impl Sender {
             }
         };
         pipeline.select(restore.db, replies)?;
+        let ticket = Ticket {
+            tried: Some(restore.step),
+            ..ticket
+        };
         let ticket = match asking {
             false => ticket,
             true => {
@@ -504,7 +518,8 @@ impl Sender {
             match replies.shared.snapshot.entry_at(&ticket.place) {
                 Ok(entry) => {
                     let asking = ticket.sent == Sent::BehindAsking;
-                    self.send(&entry, next, &words, asking, pipeline, replies)?;
+                    let refused = Some((ticket.step, words.as_str()));
+                    self.send(&entry, next, refused, asking, pipeline, replies)?;
                 }
                 Err(error) => {
                     replies.decided(&ticket, Outcome::Failed, &format!("{words}; {error}"));
@@ -547,7 +562,7 @@ impl Sender {
         let shared = replies.shared;
         for ticket in self.builder.run(shared, pipeline, replies)? {
             let entry = shared.snapshot.entry_at(&ticket.place)?;
-            self.send(&entry, Step::WHOLE, "", false, pipeline, replies)?;
+            self.send(&entry, Step::WHOLE, None, false, pipeline, replies)?;
         }
         Ok(())
     }
@@ -560,7 +575,7 @@ impl Sender {
         replies: &mut Replies<'_, 'data>,
     ) -> Result<()> {
         for (entry, step) in read_back::look(replies.shared, pipeline, replies)? {
-            self.send(&entry, step, "", false, pipeline, replies)?;
+            self.send(&entry, step, None, false, pipeline, replies)?;
         }
         Ok(())
     }
@@ -595,14 +610,22 @@ struct Group {
     /// The range that grows: entries mostly end in order.
     run: std::ops::Range<u64>,
     outcomes: Tally,
+    lifetimes: Lifetimes,
     losses: LossCounts,
     listed: Vec<Listed>,
 }
 
 impl Group {
+    /// Adds an entry of a run whose instant is `instant_ms`.
     #[inline]
-    fn add(&mut self, position: u64, outcome: Outcome) {
+    fn add(&mut self, position: u64, outcome: Outcome, ticket: &Ticket, instant_ms: i64) {
         self.outcomes.add(outcome);
+        if matches!(outcome, Outcome::Restored(_)) && !ticket.expires_in_parts {
+            self.lifetimes.add(match ticket.expire_at_ms {
+                i64::MAX => None,
+                at => Some(at.saturating_sub(instant_ms)),
+            });
+        }
         if position == self.run.end {
             self.run.end = position.saturating_add(1);
         } else {
@@ -749,6 +772,14 @@ impl<'data> Replies<'_, 'data> {
         self.shared.base.saturating_add(ticket.place.ordinal)
     }
 
+    /// A reply said so; it is to be proven.
+    #[inline]
+    fn pending_answer(&mut self, ticket: &Ticket, outcome: Outcome) {
+        let (position, instant_ms) = (self.position(ticket), self.shared.policies.now_ms);
+        let answered = &mut self.pending.answered;
+        answered.add(position, outcome, ticket, instant_ms);
+    }
+
     /// The destination said OK.
     #[inline]
     fn stored(&mut self, ticket: &Ticket, expired: bool) {
@@ -764,8 +795,7 @@ impl<'data> Replies<'_, 'data> {
             self.to_read.push(ToRead::stored(ticket));
             return;
         }
-        let position = self.position(ticket);
-        self.pending.answered.add(position, outcome);
+        self.pending_answer(ticket, outcome);
         if !ticket.losses.is_empty() {
             self.without(ticket, outcome);
         }
@@ -779,9 +809,8 @@ impl<'data> Replies<'_, 'data> {
         if let Ok(mut verified) = self.shared.verified.lock() {
             verified.not_comparable = verified.not_comparable.saturating_add(1);
         }
-        let position = self.position(ticket);
         let listed = self.named(ticket, outcome, WORDS);
-        self.pending.answered.add(position, outcome);
+        self.pending_answer(ticket, outcome);
         self.pending.answered.losses.add(ticket.losses);
         self.pending.answered.listed.push(listed);
         self.kept_back();
@@ -834,9 +863,10 @@ impl<'data> Replies<'_, 'data> {
         if !group.losses.is_empty() {
             shared.recorder.lost(&group.losses);
         }
-        let told = shared
-            .recorder
-            .finished(&group.positions, &group.outcomes, &misses);
+        let told =
+            shared
+                .recorder
+                .finished(&group.positions, &group.outcomes, &group.lifetimes, &misses);
         if let Err(error) = told {
             shared.stop.set(error);
         }
@@ -864,6 +894,7 @@ impl<'data> Replies<'_, 'data> {
                 .into_owned(),
             bytes: listed.ticket.bytes,
             offset: listed.ticket.place.offset,
+            road: listed.ticket.tried.map(Step::road),
             outcome: listed.outcome.name(),
             reason: listed.reason.clone(),
         }
@@ -1122,9 +1153,8 @@ impl<'data> Replies<'_, 'data> {
 
     /// An entry that a reply ended.
     fn ended(&mut self, ticket: &Ticket, outcome: Outcome, reason: &str) {
-        let position = self.position(ticket);
         let listed = self.listed(ticket, outcome, reason);
-        self.pending.answered.add(position, outcome);
+        self.pending_answer(ticket, outcome);
         self.pending.answered.listed.extend(listed);
         self.kept_back();
     }
@@ -1136,7 +1166,7 @@ impl<'data> Replies<'_, 'data> {
         self.shared.far.settle(1, ticket.place.offset);
         self.shared.growth.add(1, ticket.bytes);
         let group = &mut self.pending.decided;
-        group.add(position, outcome);
+        group.add(position, outcome, ticket, self.shared.policies.now_ms);
         group.listed.extend(listed);
         if group.outcomes.total() >= KEPT_BACK || group.kept_bytes() >= KEPT_BYTES {
             self.flush_decided();
@@ -1151,7 +1181,7 @@ impl<'data> Replies<'_, 'data> {
             false => self.listed(ticket, outcome, reason),
         };
         let group = &mut self.pending.decided;
-        group.add(position, outcome);
+        group.add(position, outcome, ticket, self.shared.policies.now_ms);
         if matches!(outcome, Outcome::Restored(_)) && !ticket.losses.is_empty() {
             group.losses.add(ticket.losses);
         }

@@ -8,6 +8,7 @@ pub(crate) mod contents;
 pub(crate) mod dump;
 pub(crate) mod expected;
 pub(crate) mod gate;
+pub(crate) mod journaled;
 pub(crate) mod loading;
 pub(crate) mod proxy;
 pub(crate) mod random;

@@ -302,6 +302,7 @@ impl Builder {
                 Carried::Goes(how) => {
                     let mut ticket = *ticket;
                     ticket.losses = how.losses;
+                    ticket.tried = Some(ticket.step);
                     Judged::Goes(Box::new(Job {
                         ticket,
                         by,
