@@ -126,6 +126,10 @@ impl Members {
         {
             if same(record.payload)? {
                 found.get_or_insert(record.payload);
+                if self.met.is_marked(position) {
+                    // So are all others of this string: one that is repeated on both sides is no product of two numbers.
+                    break;
+                }
                 self.met.mark(position)?;
             }
             position += 1;
@@ -241,6 +245,17 @@ impl Table {
 }
 
 impl Met {
+    /// Whether that is known without a search.
+    fn is_marked(&self, position: u64) -> bool {
+        match self {
+            Self::Bits(words) => {
+                let (word, bit) = bit_of(position);
+                words.get(word).is_some_and(|word| word & bit != 0)
+            }
+            Self::Positions(_) => false,
+        }
+    }
+
     fn mark(&mut self, position: u64) -> Result<()> {
         match self {
             Self::Bits(words) => {
@@ -317,6 +332,27 @@ mod tests {
         let mut set = Members::build(sorted, &key, &dir).unwrap();
         assert!(set.is_empty());
         assert_eq!(set.find(0, b"k", |_| Ok(true)).unwrap(), None);
+        assert!(set.never_met().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_repeated_and_asked_for_again_is_compared_once() {
+        let dir = std::env::temp_dir();
+        let key = FingerprintKey::random();
+        let mut set = Fingerprints::new(&dir, &key);
+        for payload in 0..1000 {
+            set.add(0, b"again", payload).unwrap();
+        }
+        let mut set = Members::build(set.finish().unwrap(), &key, &dir).unwrap();
+        let mut compared = 0;
+        for _ in 0..100 {
+            let found = set.find(0, b"again", |_| {
+                compared += 1;
+                Ok(true)
+            });
+            assert_eq!(found.unwrap(), Some(0));
+        }
+        assert_eq!(compared, 1000 + 99);
         assert!(set.never_met().unwrap().is_empty());
     }
 

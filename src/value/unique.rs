@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
 use super::element::{Element, IntText};
-use super::partition::Partitions;
+use super::partition::{Partitions, mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{FingerprintKey, Fingerprints};
 
@@ -27,8 +27,10 @@ pub(super) struct Unique {
     /// The collection can be walked again.
     can_repeat: bool,
     partitions: Option<Partitions>,
-    /// In the second walk: the hashes that matter, rising.
+    /// In the second walk: the marks of the hashes that matter, rising.
     suspects: Option<Vec<u64>>,
+    /// In that walk: how many more occurred again than there are hints.
+    more: u64,
 }
 
 impl Default for Unique {
@@ -46,6 +48,7 @@ impl Default for Unique {
             can_repeat: false,
             partitions: None,
             suspects: None,
+            more: 0,
         }
     }
 }
@@ -72,6 +75,7 @@ impl Unique {
         self.can_repeat = can_repeat;
         self.partitions = None;
         self.suspects = None;
+        self.more = 0;
         self.clear(count);
     }
 
@@ -111,21 +115,15 @@ impl Unique {
         let mut text = IntText::new();
         let hash = match element.short(&mut text) {
             Some(bytes) if (bytes.len() as u64) < Self::LONG => self.hash(part, bytes),
-            _ => {
-                let mut pieces = self.key.pieces(part);
-                element.write_to(|piece| {
-                    pieces.push(piece);
-                    Ok(())
-                })?;
-                pieces.finish()
-            }
+            _ => self.fingerprint(part, element)?,
         };
         if let Some(partitions) = &mut self.partitions {
             return partitions.push(hash);
         }
-        if let Some(suspects) = &self.suspects
-            && suspects.binary_search(&hash).is_err()
-        {
+        if let Some(suspects) = &self.suspects {
+            if suspects.binary_search(&mark(hash)).is_ok() {
+                self.note_suspect(self.fingerprint(part, element)?, position);
+            }
             return Ok(());
         }
         if self.spill.is_some() || self.marks.len() >= Self::IN_TABLE {
@@ -136,6 +134,49 @@ impl Unique {
         }
         self.insert(hash, position);
         Ok(())
+    }
+
+    fn fingerprint(&self, part: u64, element: &Element<'_>) -> Result<u64> {
+        let mut pieces = self.key.pieces(part);
+        element.write_to(|piece| {
+            pieces.push(piece);
+            Ok(())
+        })?;
+        Ok(pieces.finish())
+    }
+
+    /// In the second walk: a string that shares its hash with another one, or is the same again. Its fingerprint is a hash
+    /// of another kind, so equal ones of the few different strings here are the same string; those that are told have their
+    /// bytes compared all the same. A value may repeat a member as often as it likes: only as many as are told are kept.
+    fn note_suspect(&mut self, fingerprint: u64, position: u64) {
+        match self.first_of(fingerprint) {
+            Some(first) if self.hints.len() < Self::MOST_TOLD => self.hints.push((first, position)),
+            Some(_) => self.more = self.more.saturating_add(1),
+            None => {
+                if self.marks.len().saturating_mul(2) >= self.table.len() {
+                    self.grow();
+                }
+                self.insert(fingerprint, position);
+            }
+        }
+    }
+
+    /// The position that was noted first with this hash.
+    fn first_of(&self, hash: u64) -> Option<u64> {
+        let mask = self.table.len().wrapping_sub(1);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "masked to the table's size"
+        )]
+        let mut slot = hash as usize & mask;
+        loop {
+            let number = self.table.get(slot).filter(|number| **number != 0)?;
+            let (other, first) = self.marks.get((*number as usize).wrapping_sub(1))?;
+            if *other == hash {
+                return Some(*first);
+            }
+            slot = slot.wrapping_add(1) & mask;
+        }
     }
 
     #[inline]
@@ -174,7 +215,10 @@ impl Unique {
         let size = self.table.len().saturating_mul(2);
         self.table.clear();
         self.table.resize(size, 0);
-        self.hints.clear();
+        if self.suspects.is_none() {
+            // They come again with the marks.
+            self.hints.clear();
+        }
         let marks = std::mem::take(&mut self.marks);
         self.marks.reserve(marks.len().saturating_mul(2));
         for (hash, position) in marks {
@@ -264,7 +308,7 @@ impl Unique {
         &mut self,
         mut same: impl FnMut(u64, u64) -> Result<bool>,
     ) -> Result<(Vec<Twice>, u64)> {
-        let (mut told, mut count) = (Vec::new(), 0u64);
+        let (mut told, mut count) = (Vec::new(), self.more);
         let mut tell = |first, again| {
             count = count.saturating_add(1);
             if told.len() < Self::MOST_TOLD {
@@ -409,6 +453,16 @@ mod tests {
         let (told, number) = run(&texts, None).unwrap();
         assert_eq!((told.len(), number), (1000, 4999));
         let dir = tempfile::tempdir().unwrap();
+        let texts = vec!["x".to_owned(); 500_000];
+        let (told, number) = run(&texts, Some(dir.path())).unwrap();
+        assert_eq!((told.len(), number), (1000, 499_999));
+        assert_eq!((told[0], told[999]), ((0, 1), (0, 1000)));
+        // 70 different ones, not side by side.
+        let texts: Vec<String> = (0..200_000)
+            .map(|i| if i < 100_000 { i } else { i % 70 }.to_string())
+            .collect();
+        let (told, number) = run(&texts, Some(dir.path())).unwrap();
+        assert_eq!((told.len(), number), (1000, 100_000));
         let texts: Vec<String> = (0..300_000).map(|i| (i / 2).to_string()).collect();
         let (told, number) = run(&texts, Some(dir.path())).unwrap();
         assert_eq!(

@@ -101,17 +101,19 @@ pub(super) fn small_keys(dir: &Path, name: &str, size: u64) -> PathBuf {
     to.finish()
 }
 
-/// One string of `size` bytes that does not compress.
-pub(super) fn random_string(dir: &Path, size: usize) -> PathBuf {
-    let mut to = Writer::create(dir, "random-string.rdb");
+/// One string of `size` bytes, which are no text. They repeat, at a distance of 1 MiB: nobody compresses them here.
+pub(super) fn random_string(dir: &Path, name: &str, size: usize) -> PathBuf {
+    let mut to = Writer::create(dir, name);
     let mut random = Random::new(1, "memory", 0);
+    let block: Vec<u8> = (0..1 << 17)
+        .flat_map(|_| random.number().to_le_bytes())
+        .collect();
     to.key(0, "big");
     to.put(dump::length(size as u64));
     let mut left = size;
     while left > 0 {
-        let bytes = random.number().to_le_bytes();
-        let piece = left.min(8);
-        to.put(&bytes[..piece]);
+        let piece = left.min(block.len());
+        to.put(&block[..piece]);
         left -= piece;
     }
     to.key(0, "behind");
@@ -181,6 +183,50 @@ pub(super) fn repeated_keys(dir: &Path, keys: u64) -> PathBuf {
         to.short(b"", number % keys);
         to.put([0]);
     }
+    to.finish()
+}
+
+/// A set with one member `members` times, which are two bytes each.
+pub(super) fn equal_members(dir: &Path, members: u64) -> PathBuf {
+    let mut to = Writer::create(dir, "equal-members.rdb");
+    to.key(2, "set");
+    to.put(dump::length(members));
+    for _ in 0..members {
+        to.put([1, b'm']);
+    }
+    to.finish()
+}
+
+/// A set, a hash and a sorted set that repeat one member `members` times each, and a packed set that does so five times as
+/// often and is compressed to very little.
+pub(super) fn more_equal_members(dir: &Path, members: u64) -> PathBuf {
+    let mut to = Writer::create(dir, "more-equal-members.rdb");
+    for (value_type, name, item) in [
+        (2, "set", &[2, b'm', b'm'][..]),
+        (4, "hash", &[1, b'f', 1, b'v']),
+        (5, "zset", &[1, b'm', 0, 0, 0, 0, 0, 0, 0, 0]),
+    ] {
+        to.key(value_type, name);
+        to.put(dump::length(members));
+        for _ in 0..members {
+            to.put(item);
+        }
+    }
+    // Entries of four bytes: the first one, then copies from four bytes back, 264 bytes at a time.
+    let copies = members * 5 * 4 / 264;
+    let total = 6 + 4 + copies * 264 + 1;
+    let mut packed = vec![9];
+    packed.extend_from_slice(&(total as u32).to_le_bytes());
+    packed.extend_from_slice(&[0xff, 0xff, 0x82, b'm', b'm', 3]);
+    for _ in 0..copies {
+        packed.extend_from_slice(&[0xe0, 0xff, 3]);
+    }
+    packed.extend_from_slice(&[0, 0xff]);
+    to.key(20, "packed");
+    to.put([0xc3]);
+    to.put(dump::length(packed.len() as u64));
+    to.put(dump::length(total));
+    to.put(&packed);
     to.finish()
 }
 
