@@ -62,8 +62,14 @@ impl fmt::Display for Damage {
 impl Findings for Damage {
     #[cold]
     fn found(&mut self, finding: Finding) -> Result<()> {
+        self.found_times(finding, 1)
+    }
+
+    #[cold]
+    fn found_times(&mut self, finding: Finding, times: u64) -> Result<()> {
         if finding.severity() == Severity::Fault {
             self.note(finding);
+            self.more = self.more.saturating_add(times.saturating_sub(1));
         }
         Ok(())
     }

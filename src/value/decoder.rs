@@ -55,6 +55,14 @@ impl<F: Findings> Findings for Told<F> {
     }
 
     #[cold]
+    fn found_times(&mut self, finding: Finding, times: u64) -> Result<()> {
+        if self.muted {
+            return Ok(());
+        }
+        self.sink.found_times(finding, times)
+    }
+
+    #[cold]
     fn unreadable(&mut self, error: Error) -> Result<()> {
         self.damaged = true;
         if self.muted {

@@ -263,6 +263,15 @@ pub trait Findings {
     /// Whatever stops the walk.
     fn found(&mut self, finding: Finding) -> Result<()>;
 
+    /// The same rule is broken `times` times, of which this is the last one that is told by itself.
+    ///
+    /// # Errors
+    /// By default, what [`Findings::found`] answers, who hears of it once.
+    fn found_times(&mut self, finding: Finding, times: u64) -> Result<()> {
+        let _ = times;
+        self.found(finding)
+    }
+
     /// A part of the value (a blob, a compressed string) cannot be read. The walk goes on behind that part if this answers
     /// `Ok`.
     ///
@@ -276,6 +285,10 @@ pub trait Findings {
 impl<F: Findings + ?Sized> Findings for &mut F {
     fn found(&mut self, finding: Finding) -> Result<()> {
         (**self).found(finding)
+    }
+
+    fn found_times(&mut self, finding: Finding, times: u64) -> Result<()> {
+        (**self).found_times(finding, times)
     }
 
     fn unreadable(&mut self, error: Error) -> Result<()> {

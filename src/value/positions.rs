@@ -82,26 +82,21 @@ impl<F: Findings> Decoder<F> {
         })?;
         twice.sort_unstable_by_key(|(_, again)| *again);
         let more = count.saturating_sub(twice.len() as u64);
-        let mut last = None;
-        for (first, again) in twice {
+        let last = twice.len().saturating_sub(1);
+        for (number, (first, again)) in twice.into_iter().enumerate() {
             let place = positions.place(again);
             let before = positions.place(first);
             let before = before.inside.map_or(before.offset, |(_, byte)| byte);
-            self.findings.found(Finding {
+            let finding = Finding {
                 rule: *rule,
                 place,
                 what: format!("the same {what} stood at {before} before").into(),
-            })?;
-            last = Some(place);
-        }
-        if let Some(place) = last
-            && more > 0
-        {
-            self.findings.found(Finding {
-                rule: *rule,
-                place,
-                what: format!("{more} more of this value are not listed").into(),
-            })?;
+            };
+            if number == last && more > 0 {
+                self.findings.found_times(finding, more.saturating_add(1))?;
+            } else {
+                self.findings.found(finding)?;
+            }
         }
         Ok(())
     }

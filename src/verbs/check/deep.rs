@@ -252,6 +252,11 @@ struct Teller<'data, 'run> {
 impl Findings for Teller<'_, '_> {
     #[cold]
     fn found(&mut self, finding: value::Finding) -> Result<()> {
+        self.found_times(finding, 1)
+    }
+
+    #[cold]
+    fn found_times(&mut self, finding: value::Finding, times: u64) -> Result<()> {
         let context = || self.entry.as_ref().map(Brief::context);
         match finding.severity() {
             value::Severity::Warning => {
@@ -265,13 +270,14 @@ impl Findings for Teller<'_, '_> {
                         format!("{}: {servers}", finding.what),
                     )
                 };
-                self.warnings.add(finding.rule.name(), told);
+                self.warnings.add_times(finding.rule.name(), times, told);
                 Ok(())
             }
             value::Severity::Fault => {
                 let told = Finding {
                     place: Some(finding.place),
                     entry: context(),
+                    times,
                     ..Finding::new(Severity::Fault, finding.rule.name(), finding.what)
                 };
                 if !self.has_turn {

@@ -45,7 +45,8 @@ pub struct Finding {
     pub place: Option<Place>,
     /// The key, if one is concerned; of several alike, the first one.
     pub entry: Option<EntryContext>,
-    /// How often it was found. Faults are told one by one.
+    /// How often it was found. Faults are told one by one, but for members that one value repeats more than a thousand times:
+    /// the last one that is told stands for the rest.
     pub times: u64,
 }
 
@@ -153,11 +154,17 @@ impl Warnings {
 
     /// Counts a warning of this code; `first` is asked for the first one only.
     pub(super) fn add(&mut self, code: &str, first: impl FnOnce() -> Finding) {
+        self.add_times(code, 1, first);
+    }
+
+    /// The same for so many of them.
+    pub(super) fn add_times(&mut self, code: &str, times: u64, first: impl FnOnce() -> Finding) {
         if let Some(known) = self.list.iter_mut().find(|known| known.code == code) {
-            known.times = known.times.saturating_add(1);
+            known.times = known.times.saturating_add(times);
         } else if self.list.len() < Self::MOST {
             self.list.push(Finding {
                 code: code.to_owned().into(),
+                times,
                 ..first()
             });
         }

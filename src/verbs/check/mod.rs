@@ -48,7 +48,7 @@ pub struct Options {
 /// The result for one input.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// How many faults were told.
+    /// How many faults there are.
     pub faults: u64,
     /// The first warning of each kind, with their number.
     pub warnings: Vec<Finding>,
@@ -127,7 +127,7 @@ pub fn check(
     let shared = Shared::default();
     let mut faults = 0u64;
     let mut tell = |finding: Finding| {
-        faults = faults.saturating_add(1);
+        faults = faults.saturating_add(finding.times);
         found(finding)
     };
     let scanned = std::thread::scope(|scope| {
