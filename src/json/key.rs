@@ -10,6 +10,9 @@ use crate::error::Result;
 use crate::snapshot::{Dialect, Entry};
 use crate::value::{Decoder, Element, Value};
 
+/// From so many bytes on a value may take long to be read: compressed, it is up to 88 times as large.
+const EARLY: usize = 1 << 20;
+
 /// Writes keys as JSON, with buffers that are used again for the next one.
 ///
 /// ```
@@ -43,7 +46,8 @@ impl KeyWriter {
     }
 
     /// Appends the object of `entry` to `out`, without an end of line. Where `out` holds [`super::PIECE`] bytes or more,
-    /// `spill` is called to empty it (it may also leave it as it is).
+    /// `spill` is called to empty it (it may also leave it as it is). It is called with less where the value is large: what
+    /// follows may take seconds, and a reader should have the key by then.
     ///
     /// Answers what is wrong with the entry, which the object has as `error`.
     ///
@@ -57,6 +61,10 @@ impl KeyWriter {
     ) -> Result<Damage> {
         let mut text = Text::new(out, spill);
         head(&mut text, entry, &mut self.scratch)?;
+        if entry.value.len() >= EARLY {
+            // What is known goes out before a value that takes long to be read.
+            text.spill()?;
+        }
         let written = match self.decoder.decode(entry) {
             Ok(value) => write_value(&mut text, value),
             Err(error) => Err(error),

@@ -36,8 +36,8 @@
 //! What a stream's encoding does not note is absent. IDs are strings, `"1526919030474-55"`.
 //!
 //! # Rules
-//! * **Strings** are bytes. Bytes that are UTF-8 are a JSON string, which is exactly that text; all others are
-//!   `{"base64":"…"}` (RFC 4648, padded). Nothing else in this schema looks like either, so both directions are unambiguous.
+//! * **Strings** are bytes. Bytes that are UTF-8 are a JSON string, which is exactly that text (with what could disturb a
+//!   terminal as `\u009b`, from [`KeyWriter`]); all others are `{"base64":"…"}` (RFC 4648, padded). Nothing else in this schema looks like either, so both directions are unambiguous.
 //!   An element that the file keeps as an integer is the string of its digits: `"5"` and `5` are one member to a server.
 //! * **Order and duplicates** are the file's: collections are arrays, never objects.
 //! * **Scores** are JSON numbers, the shortest ones that read back to the same bits; −0 is `-0.0`. Infinities and what is no

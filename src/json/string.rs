@@ -1,4 +1,7 @@
 //! Strings: JSON text where the bytes are UTF-8, else base64.
+//!
+//! What would disturb a terminal is escaped beyond what JSON asks for: a dump's names and values are anybody's, and their
+//! readers may well be looking at them.
 
 /// Appends `bytes` as the schema has strings: a JSON string, or `{"base64":"…"}`.
 #[inline]
@@ -31,7 +34,7 @@ fn push_other(out: &mut Vec<u8>, bytes: &[u8]) {
 pub(super) const BASE64_OPEN: &[u8] = b"{\"base64\":\"";
 pub(super) const BASE64_CLOSE: &[u8] = b"\"}";
 
-/// Whether `bytes` are ASCII that stands in a JSON string as it is. Looks at eight bytes at a time.
+/// Whether `bytes` are printable ASCII that stands in a JSON string as it is. Looks at eight bytes at a time.
 #[inline]
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -55,32 +58,55 @@ pub(crate) fn is_plain(bytes: &[u8]) -> bool {
 /// Not zero where one of the bytes is not ASCII, a control character, a quote or a backslash.
 #[inline]
 fn odd_bytes(word: [u8; 8]) -> u64 {
-    u64::from_le_bytes(word) & HIGH | escaped_bytes(word)
+    let word = u64::from_le_bytes(word);
+    (beyond_printable(word) | escaped_bytes(word)) & HIGH
 }
 
-/// The high bit of each byte that is a control character, a quote or a backslash. Only the lowest one is sure: a borrow can
+/// The high bit of each byte from 0x7f on.
+#[inline]
+fn beyond_printable(word: u64) -> u64 {
+    ((word & !HIGH).wrapping_add(ONES) | word) & HIGH
+}
+
+/// The high bit of each byte that is below a space, a quote or a backslash. Only the lowest one is sure: a borrow can
 /// spoil the bytes above a hit, but nothing below it, so "none" is exact.
 #[inline]
-fn escaped_bytes(word: [u8; 8]) -> u64 {
-    let word = u64::from_le_bytes(word);
-    let quote = word ^ ONES.wrapping_mul(b'"' as u64);
-    let backslash = word ^ ONES.wrapping_mul(b'\\' as u64);
+fn escaped_bytes(word: u64) -> u64 {
     let control = word.wrapping_sub(ONES.wrapping_mul(0x20));
-    ((control & !word)
-        | (quote.wrapping_sub(ONES) & !quote)
-        | (backslash.wrapping_sub(ONES) & !backslash))
-        & HIGH
+    ((control & !word) | equal_bytes(word, b'"') | equal_bytes(word, b'\\')) & HIGH
 }
+
+/// The high bit of each byte that is `byte`; only the lowest one is sure.
+#[inline]
+fn equal_bytes(word: u64, byte: u8) -> u64 {
+    let differs = word ^ ONES.wrapping_mul(u64::from(byte));
+    differs.wrapping_sub(ONES) & !differs & HIGH
+}
+
+/// DEL, and the first bytes of characters of which some are escaped; only the lowest one is sure.
+#[inline]
+fn disturbing_bytes(word: u64) -> u64 {
+    LEADS.iter().fold(equal_bytes(word, 0x7f), |hits, lead| {
+        hits | equal_bytes(word, *lead)
+    })
+}
+
+/// With these begin U+0080 to U+009F, U+061C, and U+200E to U+2069.
+const LEADS: [u8; 3] = [0xc2, 0xd8, 0xe2];
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Where the first byte stands that must be escaped.
+/// Where the first byte stands that must be escaped, or that may begin a character which must be.
 #[inline]
 fn first_escaped(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
-        let hits = escaped_bytes(*word);
+        let word = u64::from_le_bytes(*word);
+        let mut hits = escaped_bytes(word);
+        if beyond_printable(word) != 0 {
+            hits |= disturbing_bytes(word);
+        }
         if hits != 0 {
             let within = hits.trailing_zeros() / 8;
             return Some(number.saturating_mul(8).saturating_add(within as usize));
@@ -90,7 +116,7 @@ fn first_escaped(bytes: &[u8]) -> Option<usize> {
     Some(words.len().saturating_mul(8).saturating_add(at))
 }
 
-/// For each byte: 0 where it stands for itself, the letter behind the backslash, or `u` for `\u00xx`.
+/// For each byte: 0 where it stands for itself, the letter behind the backslash, `u` for `\u00xx`, or [`LEAD`].
 #[expect(clippy::indexing_slicing, reason = "judged while it is compiled")]
 const ESCAPES: [u8; 256] = {
     let mut table = [0; 256];
@@ -98,6 +124,12 @@ const ESCAPES: [u8; 256] = {
     while control < 0x20 {
         table[control] = b'u';
         control += 1;
+    }
+    table[0x7f] = b'u';
+    let mut lead = 0;
+    while lead < LEADS.len() {
+        table[LEADS[lead] as usize] = LEAD;
+        lead += 1;
     }
     table[0x08] = b'b';
     table[0x09] = b't';
@@ -114,33 +146,107 @@ fn escape_of(byte: u8) -> u8 {
     ESCAPES.get(usize::from(byte)).copied().unwrap_or(0)
 }
 
-/// Appends a part of a text, which need not end between characters: only ASCII is escaped.
-pub(super) fn push_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
+/// Marks the first byte of characters of which some are escaped.
+const LEAD: u8 = 0xff;
+
+/// The character that `bytes` begin with and its length, where it is one that moves a terminal's cursor or changes the order
+/// of text: C1 controls (CSI among them), and the controls of bidirectional text.
+fn disturbing_character(bytes: &[u8]) -> Option<(u16, usize)> {
+    match *bytes {
+        [0xc2, low @ 0x80..=0x9f, ..] => Some((u16::from(low), 2)),
+        [0xd8, 0x9c, ..] => Some((0x061c, 2)),
+        [0xe2, 0x80, low @ (0x8e..=0x8f | 0xaa..=0xae), ..] => {
+            Some((0x2000 | u16::from(low & 0x3f), 3))
+        }
+        [0xe2, 0x81, low @ 0xa6..=0xa9, ..] => Some((0x2040 | u16::from(low & 0x3f), 3)),
+        _ => None,
+    }
+}
+
+/// Appends a text. It may be a part of one, cut anywhere: [`Escaper`] then sees what was cut.
+fn push_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
     out.reserve(bytes.len());
     while let Some(at) = first_escaped(bytes) {
         let (run, rest) = bytes.split_at(at);
         out.extend_from_slice(run);
-        let Some((byte, rest)) = rest.split_first() else {
+        let Some((byte, mut behind)) = rest.split_first() else {
             return;
         };
         match escape_of(*byte) {
-            b'u' => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                let digit = |four: u8| HEX.get(usize::from(four)).copied().unwrap_or(b'0');
-                out.extend_from_slice(&[
-                    b'\\',
-                    b'u',
-                    b'0',
-                    b'0',
-                    digit(byte >> 4),
-                    digit(byte & 15),
-                ]);
-            }
+            b'u' => push_code(out, u16::from(*byte)),
+            LEAD => match disturbing_character(rest) {
+                Some((code, len)) => {
+                    push_code(out, code);
+                    behind = rest.get(len..).unwrap_or_default();
+                }
+                None => out.push(*byte),
+            },
             letter => out.extend_from_slice(&[b'\\', letter]),
         }
-        bytes = rest;
+        bytes = behind;
     }
     out.extend_from_slice(bytes);
+}
+
+fn push_code(out: &mut Vec<u8>, code: u16) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digit = |four: u16| HEX.get(usize::from(four & 15)).copied().unwrap_or(b'0');
+    out.extend_from_slice(&[
+        b'\\',
+        b'u',
+        digit(code >> 12),
+        digit(code >> 8),
+        digit(code >> 4),
+        digit(code),
+    ]);
+}
+
+/// Writes text that comes in pieces, which may be cut within characters.
+#[derive(Debug, Default)]
+pub(super) struct Escaper {
+    /// What a piece ended with, where it may be the beginning of a character that is escaped.
+    carry: [u8; 3],
+    carried: usize,
+}
+
+impl Escaper {
+    pub(super) fn push(&mut self, out: &mut Vec<u8>, mut bytes: &[u8]) {
+        while self.carried > 0 {
+            let Some((first, rest)) = bytes.split_first() else {
+                return;
+            };
+            bytes = rest;
+            if let Some(place) = self.carry.get_mut(self.carried) {
+                *place = *first;
+            }
+            self.carried = self.carried.saturating_add(1);
+            let begun = self.carry.get(..self.carried).unwrap_or_default();
+            if cut_off(begun) == 0 || begun.len() == self.carry.len() {
+                push_escaped(out, begun);
+                self.carried = 0;
+            }
+        }
+        let (whole, cut) = bytes.split_at(bytes.len().saturating_sub(cut_off(bytes)));
+        push_escaped(out, whole);
+        for (to, from) in self.carry.iter_mut().zip(cut) {
+            *to = *from;
+        }
+        self.carried = cut.len();
+    }
+
+    /// The text has ended.
+    pub(super) fn finish(self, out: &mut Vec<u8>) {
+        push_escaped(out, self.carry.get(..self.carried).unwrap_or_default());
+    }
+}
+
+/// How many bytes at the end of `bytes` may be the beginning of a character that is escaped.
+fn cut_off(bytes: &[u8]) -> usize {
+    match bytes {
+        [.., 0xe2, 0x80 | 0x81] => 2,
+        [.., last] if LEADS.contains(last) => 1,
+        _ => 0,
+    }
 }
 
 /// Writes base64 (RFC 4648, padded) from pieces of any length.
@@ -325,9 +431,24 @@ mod tests {
             (b"a\"b\\c/", "\"a\\\"b\\\\c/\""),
             (
                 b"\n\r\t\x08\x0c\0\x1f\x7f",
-                "\"\\n\\r\\t\\b\\f\\u0000\\u001f\x7f\"",
+                "\"\\n\\r\\t\\b\\f\\u0000\\u001f\\u007f\"",
             ),
             ("größer".as_bytes(), "\"größer\""),
+            // A terminal would take these as commands, or show text in another order than it stands.
+            (
+                "\u{9b}31m \u{80}\u{9f}".as_bytes(),
+                "\"\\u009b31m \\u0080\\u009f\"",
+            ),
+            (
+                "a\u{202e}b\u{202a}\u{200e}\u{200f}\u{2066}\u{2069}\u{61c}".as_bytes(),
+                "\"a\\u202eb\\u202a\\u200e\\u200f\\u2066\\u2069\\u061c\"",
+            ),
+            // Their neighbours do no harm.
+            (
+                "\u{a0}\u{bf}\u{61b}\u{61d}\u{200d}\u{2010}“\u{2029}\u{202f}\u{2065}\u{206a}€"
+                    .as_bytes(),
+                "\"\u{a0}\u{bf}\u{61b}\u{61d}\u{200d}\u{2010}“\u{2029}\u{202f}\u{2065}\u{206a}€\"",
+            ),
             (
                 b"{\"base64\":\"AA==\"}",
                 "\"{\\\"base64\\\":\\\"AA==\\\"}\"",
@@ -351,7 +472,7 @@ mod tests {
                 for byte in 0..=255u8 {
                     let mut bytes = vec![b'x'; length];
                     bytes[at] = byte;
-                    let plain = byte.is_ascii() && escape_of(byte) == 0;
+                    let plain = byte < 0x7f && escape_of(byte) == 0;
                     assert_eq!(is_plain(&bytes), plain, "{byte} at {at} of {length}");
                     let first = (escape_of(byte) != 0).then_some(at);
                     assert_eq!(first_escaped(&bytes), first, "{byte} at {at} of {length}");
@@ -368,7 +489,36 @@ mod tests {
 
         #[test]
         fn any_text_is_what_serde_writes(text in ".{0,60}") {
-            prop_assert_eq!(written(text.as_bytes()), serde_json::to_string(&text).unwrap());
+            // More is escaped than serde_json does.
+            let mut expected = String::new();
+            for c in serde_json::to_string(&text).unwrap().chars() {
+                match c {
+                    '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                        expected.push_str(&format!("\\u{:04x}", u32::from(c)));
+                    }
+                    c => expected.push(c),
+                }
+            }
+            prop_assert_eq!(written(text.as_bytes()), expected);
+        }
+
+        #[test]
+        fn text_in_pieces_is_the_text_as_a_whole(
+            text in proptest::collection::vec(prop_oneof![Just('a'), Just('"'), Just('\u{7f}'), proptest::char::range('\u{7e}', '\u{a2}'), proptest::char::range('\u{610}', '\u{620}'), proptest::char::range('\u{2000}', '\u{2070}'), any::<char>()], 0..40),
+            cuts in proptest::collection::vec(0..5usize, 60),
+        ) {
+            let text: String = text.into_iter().collect();
+            let (mut escaper, mut out) = (Escaper::default(), b"\"".to_vec());
+            let mut rest = text.as_bytes();
+            for cut in cuts {
+                let (piece, behind) = rest.split_at(cut.min(rest.len()));
+                escaper.push(&mut out, piece);
+                rest = behind;
+            }
+            escaper.push(&mut out, rest);
+            escaper.finish(&mut out);
+            out.push(b'"');
+            prop_assert_eq!(String::from_utf8(out).unwrap(), written(text.as_bytes()));
         }
 
         #[test]

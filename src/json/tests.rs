@@ -57,7 +57,9 @@ fn written(entry: &Entry<'_>) -> (String, Damage) {
         let key = keys.key(entry);
         // Twice: nothing of the first time is left.
         for _ in 0..2 {
-            assert_eq!(serde_json::to_string(&key).unwrap(), text);
+            // Another serializer escapes in its own way.
+            let theirs = serde_json::to_string(&key).unwrap();
+            assert_eq!(theirs.replace('\u{7f}', "\\u007f"), text);
             assert_eq!(key.damage().to_string(), damage.to_string());
         }
     }

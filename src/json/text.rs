@@ -1,7 +1,7 @@
 //! The buffer that JSON is written to, and its spilling.
 
 use super::damage::Damage;
-use super::string::{BASE64_CLOSE, BASE64_OPEN, Base64, Utf8, push_escaped, push_string};
+use super::string::{BASE64_CLOSE, BASE64_OPEN, Base64, Escaper, Utf8, push_string};
 use crate::error::Result;
 use crate::value::{Element, IntText, StreamId};
 
@@ -101,6 +101,11 @@ impl<'o, 's> Text<'o, 's> {
         self.out.push(b'"');
     }
 
+    /// Empties the buffer, however little it holds.
+    pub(super) fn spill(&mut self) -> Result<()> {
+        (self.spill)(self.out)
+    }
+
     /// Makes room, if it is time to.
     #[inline]
     pub(super) fn room(&mut self) -> Result<()> {
@@ -165,13 +170,15 @@ impl<'o, 's> Text<'o, 's> {
     fn long(&mut self, element: &Element<'_>, form: Form) -> Result<()> {
         if form == Form::LongText {
             self.push(b"\"");
+            let mut escaper = Escaper::default();
             element.write_to(|bytes| {
                 for piece in bytes.chunks(PIECE) {
-                    push_escaped(self.out, piece);
+                    escaper.push(self.out, piece);
                     self.room()?;
                 }
                 Ok(())
             })?;
+            escaper.finish(self.out);
             self.push(b"\"");
         } else {
             self.push(BASE64_OPEN);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Escaped, Result, unescape};
-use crate::json::{Damage, KeyWriter};
+use crate::json::{Damage, KeyWriter, PIECE};
 use crate::payload::{NoPayload, Payload};
 use crate::select::{Glob, Numbers};
 use crate::snapshot::{Entry, Record, Snapshot};
@@ -139,6 +139,10 @@ impl Shower {
         let mut text = Vec::new();
         let damage = self.writer.write(entry, &mut text, &mut |text| {
             put(out, text)?;
+            if text.len() < PIECE {
+                // What follows takes long.
+                out.flush().map_err(unwritable)?;
+            }
             text.clear();
             Ok(())
         })?;
@@ -215,8 +219,12 @@ pub fn payload(entry: &Entry<'_>, hex: bool, out: &mut dyn Write) -> Result<()> 
 }
 
 fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
-    out.write_all(bytes)
-        .map_err(|error| Error::io("the output cannot be written", error))
+    out.write_all(bytes).map_err(unwritable)
+}
+
+#[cold]
+fn unwritable(error: std::io::Error) -> Error {
+    Error::io("the output cannot be written", error)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(super) fn with_name<T>(
 /// What `spill` answers.
 pub(super) fn push_escaped(out: &mut Vec<u8>, spill: &mut Spill<'_>, name: &[u8]) -> Result<()> {
     for piece in name.chunks(PIECE) {
-        if is_plain(piece) && !piece.contains(&0x7f) {
+        if is_plain(piece) {
             out.extend_from_slice(piece);
         } else {
             // A character that stands on both sides of the cut is escaped byte by byte, which reads back the same.

@@ -41,9 +41,16 @@ pub(super) struct Ends<'a, T, N> {
 
 impl<T, N> Ends<'_, T, N> {
     fn write(&mut self, text: &[u8]) -> Result<()> {
-        self.out
-            .write_all(text)
-            .map_err(|error| Error::io("the output cannot be written", error))
+        self.out.write_all(text).map_err(unwritable)
+    }
+
+    /// Writes what was spilled. Less than a piece is spilled only where more will take long: it goes out at once.
+    fn spill(&mut self, text: &[u8]) -> Result<()> {
+        self.write(text)?;
+        if text.len() < PIECE {
+            self.out.flush().map_err(unwritable)?;
+        }
+        Ok(())
     }
 }
 
@@ -92,7 +99,7 @@ fn alone<T, N>(
             Err(error) => break Err(error),
         };
         let made = make(&item, &mut text, &mut |text| {
-            ends.write(text)?;
+            ends.spill(text)?;
             text.clear();
             Ok(())
         });
@@ -111,7 +118,9 @@ struct Batch<T, N> {
 }
 
 enum Piece<T, N> {
+    /// What the batch ends with.
     Text(Vec<u8>),
+    Spilled(Vec<u8>),
     Note(T, N),
     Failed(Error),
 }
@@ -130,6 +139,13 @@ fn lead<T, N>(
     let mut under_way: VecDeque<Receiver<Piece<T, N>>> = VecDeque::new();
     // What the items ended with; known before the text of the last ones is written.
     let mut end: Option<Result<()>> = None;
+    let give_back = |mut text: Vec<u8>| {
+        text.clear();
+        spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(text);
+    };
     loop {
         while end.is_none() && under_way.len() <= threads {
             let (mut items, mut bytes) = (Vec::with_capacity(BATCH), 0u64);
@@ -157,13 +173,13 @@ fn lead<T, N>(
         };
         for piece in pieces {
             match piece {
-                Piece::Text(mut text) => {
+                Piece::Text(text) => {
                     ends.write(&text)?;
-                    text.clear();
-                    spare
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(text);
+                    give_back(text);
+                }
+                Piece::Spilled(text) => {
+                    ends.spill(&text)?;
+                    give_back(text);
                 }
                 Piece::Note(item, note) => (ends.note)(&item, note)?,
                 Piece::Failed(error) => return Err(error),
@@ -190,7 +206,7 @@ fn serve<T, N>(mut make: impl Make<T, N>, queue: &Mutex<Receiver<Batch<T, N>>>, 
         let mut text = fresh();
         let worked = items.into_iter().try_for_each(|item| {
             let note = make(&item, &mut text, &mut |text| {
-                send(Piece::Text(std::mem::replace(text, fresh())))
+                send(Piece::Spilled(std::mem::replace(text, fresh())))
             })?;
             match note {
                 Some(note) => send(Piece::Note(item, note)),
@@ -203,6 +219,11 @@ fn serve<T, N>(mut make: impl Make<T, N>, queue: &Mutex<Receiver<Batch<T, N>>>, 
             let _ = send(Piece::Failed(error));
         }
     }
+}
+
+#[cold]
+fn unwritable(error: std::io::Error) -> Error {
+    Error::io("the output cannot be written", error)
 }
 
 #[cold]

@@ -285,10 +285,29 @@ fn a_reader_that_goes_away_is_no_error() {
         dump = dump.key(1, format!("list:{n}"), [0]);
     }
     let many_faults = dir.file("many", dump.finish(Crc::Right));
+    let mut dump = Dump::redis(9).select_db(0);
+    for n in 0..40_000 {
+        dump = dump.key(0, format!("string:{n}"), dump::string("v"));
+    }
+    let elements: Vec<u8> = (0..300_000)
+        .flat_map(|n| dump::string(n.to_string()))
+        .collect();
+    dump = dump.key(1, "big", [dump::length(300_000), elements].concat());
+    let many_keys = dir.file("keys", dump.finish(Crc::Right));
     for args in [
         &["check", "-q", &many_faults][..],
         &["check", "-q", "--json", &many_faults],
         &["info", "-q", &many_faults],
+        &["keys", "-q", &many_keys],
+        &["keys", "-q", "--format", "csv", &many_keys],
+        &["keys", "-q", "--json", &many_keys],
+        &["get", "-q", &many_keys, "big"],
+        &["get", "-q", &many_keys, "*"],
+        &["get", "-q", "--format", "hex", &many_keys, "big"],
+        &["export", "-q", "--format", "json", &many_keys],
+        &["export", "-q", "--format", "ndjson", &many_keys],
+        &["export", "-q", "--format", "resp", &many_keys],
+        &["export", "-q", "--format", "restore", &many_keys],
     ] {
         let mut child = program()
             .args(args)

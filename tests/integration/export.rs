@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,7 +13,7 @@ use rdbridge::value::{Decoder, Element};
 use serde_json::Value;
 
 use super::support::command::{self, Dir};
-use super::support::dump::{Crc, Dump, lzf_string, string};
+use super::support::dump::{self, Crc, Dump, lzf_string, string};
 use super::support::reading::{Detail, answered, without_delivery_times};
 use super::support::server::{Server, all, program, version_of};
 use super::support::{corpus_dir, expected, testdata_dir};
@@ -514,6 +514,18 @@ fn every_file_of_the_corpus_exports_without_error() {
     }
 }
 
+/// A character as the command's JSON has it.
+fn calm(c: char) -> String {
+    match c {
+        '\u{7f}'..='\u{9f}'
+        | '\u{61c}'
+        | '\u{200e}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    }
+}
+
 /// The library's serializer and the command write one schema, byte for byte.
 #[cfg(feature = "serde")]
 #[test]
@@ -535,6 +547,8 @@ fn what_serde_writes_is_what_export_writes() {
         let mut lines = lines.lines();
         for entry in entries(&data) {
             let ours = serde_json::to_string(&keys.key(&entry)).expect("it is serialised");
+            // It escapes less: the command's readers may be terminals.
+            let ours: String = ours.chars().map(calm).collect();
             assert_eq!(Some(ours.as_str()), lines.next(), "{}", path.display());
             compared += 1;
         }
@@ -871,6 +885,103 @@ fn names_go_from_keys_to_keys_from_and_get() {
     );
     let hex = get(&["first", "--format", "hex"]);
     assert!(hex.stdout.starts_with("0001310600"), "{}", hex.stdout);
+}
+
+/// Names and values that a terminal would take as commands, or that would show other text in another order.
+#[test]
+fn json_leaves_a_terminal_alone() {
+    let evil = "\u{9b}31m\u{7f}\u{85}\u{202e}txt\u{2066}\u{200f}é€";
+    let long = evil.repeat(20_000);
+    let dump = Dump::redis(9)
+        .select_db(0)
+        .key(0, evil, dump::string(evil))
+        .key(0, "long", dump::string(&long))
+        .key(2, "set", [&[1][..], &dump::string(evil)].concat())
+        .finish(Crc::Right);
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump);
+    let is_odd = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\r')
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    for args in [
+        &["get", "-q", &file, "*"][..],
+        &["export", "-q", "--format", "ndjson", &file],
+        &["keys", "-q", "--format", "ndjson", &file],
+        &["keys", "-q", "--format", "text", &file],
+        &["keys", "-q", "--format", "csv", &file],
+    ] {
+        let ran = command::run(args);
+        ran.ends_with(0);
+        let odd = ran.stdout.chars().find(|c| is_odd(*c));
+        assert_eq!(odd, None, "{args:?}");
+        if args[0] != "keys" {
+            let keys = objects(&ran.stdout);
+            assert_eq!(
+                (keys[0]["key"].as_str(), keys[0]["value"].as_str()),
+                (Some(evil), Some(evil))
+            );
+            assert_eq!(keys[1]["value"].as_str(), Some(&*long));
+            assert_eq!(keys[2]["value"][0].as_str(), Some(evil));
+        }
+    }
+}
+
+/// A reader has the head of a key before its value is read: a value of seconds does not look like a hang.
+#[test]
+fn the_head_of_a_large_key_comes_at_once() {
+    // 16 bytes, then copies of the byte before: 400 MB of them in 4.5 MB, of which the last copy is missing.
+    let mut packed = vec![15];
+    packed.extend_from_slice(b"0123456789abcdef");
+    for _ in 0..1_500_000 {
+        packed.extend_from_slice(&[0xe0, 0xff, 0]);
+    }
+    let claimed = 16 + 264 * 1_500_001u64;
+    let lzf = [
+        vec![0xc3],
+        dump::length(packed.len() as u64),
+        dump::length(claimed),
+        packed,
+    ]
+    .concat();
+    let dump = Dump::redis(9)
+        .select_db(0)
+        .key(0, "first", dump::string("v"))
+        .key(0, "big", &lzf)
+        .key(16, "packed", &lzf)
+        .finish(Crc::Right);
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump);
+    let first =
+        "{\"db\":0,\"key\":\"first\",\"type\":\"string\",\"encoding\":\"plain\",\"value\":\"v\"}\n";
+    let big = "{\"db\":0,\"key\":\"big\",\"type\":\"string\",\"encoding\":\"plain\"";
+    let packed = "{\"db\":0,\"key\":\"packed\",\"type\":\"hash\",\"encoding\":\"listpack\"";
+    for (args, head) in [
+        (&["get", "-q", &file, "big"][..], big.to_owned()),
+        (&["get", "-q", &file, "packed"], packed.to_owned()),
+        (
+            &["export", "-q", "--format", "ndjson", &file],
+            format!("{first}{big}"),
+        ),
+    ] {
+        let mut child = command::program()
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdout = child.stdout.take().expect("a pipe");
+        // What was written at once is what one look gives: nothing of the value.
+        let mut seen = vec![0; 1 << 16];
+        let count = stdout.read(&mut seen).expect("readable");
+        assert_eq!(String::from_utf8_lossy(&seen[..count]), head, "{args:?}");
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).expect("UTF-8");
+        let ended = child.wait().expect("a child");
+        assert_eq!(ended.code(), Some(1), "{args:?}");
+        assert!(rest.contains(",\"error\":\""), "{args:?}: {rest}");
+    }
 }
 
 #[test]
