@@ -55,6 +55,8 @@ mod hash;
 pub mod intset;
 mod list;
 pub mod listpack;
+#[cfg(test)]
+mod model;
 mod module;
 mod packed;
 mod partition;
