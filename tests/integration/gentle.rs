@@ -4,7 +4,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::command::{Dir, program, run, run_with};
+use super::support::command::{Dir, Ran, program, run, run_with};
 use super::support::dump::{Crc, Dump};
 use super::support::recorder::{REDIS, Recorder};
 use super::support::say_aloud;
@@ -64,63 +64,77 @@ fn rates_hold_for_what_is_read_back() {
     assert!(took >= Duration::from_millis(2300), "{took:?}");
 }
 
+/// A server that follows `master`, as soon as it does.
+fn replica_of(master: &Server) -> Server {
+    let replica = Server::start("redis-7.0");
+    replica.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
+    wait_until("the replica is in step", || {
+        replica.info("master_link_status").as_deref() == Some("up")
+    });
+    replica
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not so: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn signal(server: &Server, name: &str) {
+    let pid = server.pid().to_string();
+    let sent = Command::new("kill").args([name, &pid]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+fn dbsize(server: &Server) -> u64 {
+    match server.run("DBSIZE") {
+        redis::Value::Int(keys) => keys.try_into().expect("a count"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Loads 30 MB in the background, slow enough for something to happen in the midst of it.
+fn load_slowly(server: &Server, dir: &Dir, rate: &str, more: &[&str]) -> thread::JoinHandle<Ran> {
+    let file = dir.file("dump.rdb", dump(3000, 10_000));
+    let (url, rate) = (server.url(), ["--max-bytes-per-sec", rate]);
+    let mut command = program();
+    command.args(["load", &file, "--to", &url, "--json"]);
+    command.args(rate).args(more);
+    thread::spawn(move || run_with(&mut command, b""))
+}
+
+/// Waits until no key more comes for two seconds, though no rate asks for that.
+fn wait_until_held(server: &Server, before: u64) {
+    let (mut keys, mut since) = (dbsize(server), Instant::now());
+    wait_until("nothing is sent", || {
+        let now = dbsize(server);
+        if now != keys {
+            (keys, since) = (now, Instant::now());
+        }
+        (before + 1..before + 3000).contains(&keys) && since.elapsed() > Duration::from_secs(2)
+    });
+}
+
+const LAG: [&str; 2] = ["--max-replica-lag", "1MiB"];
+
+/// Of 30 MB: the limit, what comes at 10 MB a second between two looks, a quarter of a second that may be made up for at once after a
+/// stop, and as much again for a busy machine.
+const LAG_AT_MOST: u64 = 8 << 20;
+
 #[test]
 fn a_replica_that_falls_behind_holds_the_load_until_it_is_there_again() {
     let master = Server::start("redis-7.0");
-    let replica = Server::start("redis-7.0");
-    replica.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
-    let begun = Instant::now();
-    while replica.info("master_link_status").as_deref() != Some("up") {
-        assert!(begun.elapsed() < Duration::from_secs(30), "no replica");
-        thread::sleep(Duration::from_millis(50));
-    }
-    let signal = |name: &str| {
-        let sent = Command::new("kill")
-            .args([name, &replica.pid().to_string()])
-            .status();
-        assert!(sent.expect("kill runs").success());
-    };
+    let replica = replica_of(&master);
     let dir = Dir::new();
-    let file = dir.file("dump.rdb", dump(6000, 10_000));
-    let url = master.url();
-    signal("-STOP");
-    let args = [
-        "load",
-        &file,
-        "--to",
-        &url,
-        "--json",
-        "--max-replica-lag",
-        "1MiB",
-        // Slow enough to be stopped in the midst.
-        "--max-bytes-per-sec",
-        "20MB",
-    ];
-    let loading = thread::spawn({
-        let args = args.map(str::to_owned);
-        move || run_with(program().args(args), b"")
-    });
-    let mut client = Client::connect(master.port());
-    let mut keys = || client.ask(&[vec![b"DBSIZE".to_vec()]]).remove(0);
-    let held = |keys: &redis::Value| matches!(keys, redis::Value::Int(1..6000));
-    let begun = Instant::now();
-    // Two seconds without a key more, though no rate asks for that.
-    let (mut before, mut since) = (keys(), Instant::now());
-    while !held(&before) || since.elapsed() < Duration::from_secs(2) {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "it is not held: {before:?}"
-        );
-        thread::sleep(Duration::from_millis(50));
-        let now = keys();
-        if now != before {
-            (before, since) = (now, Instant::now());
-        }
-    }
-    signal("-CONT");
+    signal(&replica, "-STOP");
+    let loading = load_slowly(&master, &dir, "10MB", &LAG);
+    wait_until_held(&master, 0);
+    signal(&replica, "-CONT");
     let ran = loading.join().expect("it ends");
     let report = ran.ends_with(0).json();
-    assert_eq!(report["outcomes"]["restored_raw"], 6000, "{ran:?}");
+    assert_eq!(report["outcomes"]["restored_raw"], 3000, "{ran:?}");
     assert!(
         report["largest_replica_lag"].as_u64() > Some(1 << 20),
         "{ran:?}"
@@ -135,9 +149,138 @@ fn a_replica_that_falls_behind_holds_the_load_until_it_is_there_again() {
         "{ran:?}"
     );
     assert_eq!(
-        report["settled"], 6000,
+        report["settled"], 3000,
         "all of it is on the replica: {ran:?}"
     );
+}
+
+/// What comes while it is copied waits in the master's memory. Where that is too much it is cut off and begins anew, again and
+/// again: here over 8 MB, while 30 are sent.
+#[test]
+fn a_replica_that_is_being_copied_is_not_outrun() {
+    let master = Server::setup("redis-7.0")
+        .with("client-output-buffer-limit", ["replica 8mb 8mb 0"])
+        .with("repl-diskless-sync-delay", ["0"])
+        .start();
+    for key in 0..400 {
+        master.run(&format!("SET old{key} x"));
+    }
+    // Two seconds for a copy of these, and more for what came meanwhile.
+    master.run("CONFIG SET rdb-key-save-delay 5000");
+    let replica = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let loading = load_slowly(&master, &dir, "10MB", &LAG);
+    wait_until("it has begun", || dbsize(&master) > 500);
+    replica.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
+    let ran = loading.join().expect("it ends");
+    let report = ran.ends_with(0).json();
+    assert_eq!(master.info("sync_full").as_deref(), Some("1"), "{ran:?}");
+    assert_eq!(report["outcomes"]["restored_raw"], 3000, "{ran:?}");
+    let lag = report["largest_replica_lag"].as_u64().expect("a number");
+    assert!((1 << 20..LAG_AT_MOST).contains(&lag), "{ran:?}");
+    assert!(
+        report["longest_stall_seconds"].as_f64() > Some(1.0),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("nothing is sent while"), "{ran:?}");
+    wait_until("the replica has it all", || dbsize(&replica) == 3400);
+}
+
+#[test]
+fn replicas_that_come_go_and_begin_anew_are_said() {
+    let master = Server::setup("redis-7.0")
+        .with("repl-diskless-sync-delay", ["0"])
+        .start();
+    let first = replica_of(&master);
+    let dir = Dir::new();
+    let loading = load_slowly(&master, &dir, "4MB", &[]);
+    wait_until("it has begun", || dbsize(&master) > 0);
+    thread::sleep(Duration::from_millis(300));
+    let second = replica_of(&master);
+    thread::sleep(Duration::from_millis(300));
+    // Between two passes.
+    for replica in [&first, &second] {
+        replica.run("REPLICAOF NO ONE");
+    }
+    master.run("CLIENT KILL TYPE normal");
+    let ran = loading.join().expect("it ends");
+    assert_eq!(ran.ends_with(0).json()["pauses"], 1, "{ran:?}");
+    for words in [
+        "the destination has 2 connected replicas now, it had 1",
+        "a replica of the destination begins anew with a full copy",
+        "the destination has 0 connected replicas now, it had 2",
+    ] {
+        assert_eq!(ran.stderr.matches(words).count(), 1, "{words}: {ran:?}");
+    }
+}
+
+/// Cuts the connections over which it is asked for replicas and evictions.
+fn cut_watches(client: &mut Client) {
+    let mut ask = |words: &[&str]| {
+        let words = words.iter().map(|word| word.as_bytes().to_vec());
+        client.ask(&[words.collect()]).remove(0)
+    };
+    let redis::Value::BulkString(clients) = ask(&["CLIENT", "LIST"]) else {
+        panic!("no list");
+    };
+    let clients = String::from_utf8(clients).expect("text");
+    let watching = clients
+        .lines()
+        .filter(|client| client.contains(" cmd=info "))
+        .filter_map(|client| client.strip_prefix("id=")?.split(' ').next());
+    let cut = watching
+        .map(|id| ask(&["CLIENT", "KILL", "ID", id]))
+        .count();
+    assert!(cut > 0, "{clients}");
+}
+
+#[test]
+fn a_watch_whose_connection_is_cut_goes_on_over_another() {
+    let master = Server::start("redis-7.0");
+    let replica = replica_of(&master);
+    let dir = Dir::new();
+    let mut client = Client::connect(master.port());
+    let loading = load_slowly(&master, &dir, "10MB", &LAG);
+    wait_until("it has begun", || dbsize(&master) > 100);
+    signal(&replica, "-STOP");
+    cut_watches(&mut client);
+    wait_until_held(&master, 0);
+    signal(&replica, "-CONT");
+    let ran = loading.join().expect("it ends");
+    let report = ran.ends_with(0).json();
+    assert_eq!(report["outcomes"]["restored_raw"], 3000, "{ran:?}");
+    assert_eq!(report["evicted"], 0, "they are known all the same");
+    let lag = report["largest_replica_lag"].as_u64().expect("a number");
+    assert!((1 << 20..LAG_AT_MOST).contains(&lag), "{ran:?}");
+    let words = "replicas and evictions was lost: it is open again";
+    assert_eq!(ran.stderr.matches(words).count(), 1, "{ran:?}");
+}
+
+#[test]
+fn nothing_is_sent_while_replicas_cannot_be_seen() {
+    let master = Server::start("redis-7.0");
+    let _replica = replica_of(&master);
+    let dir = Dir::new();
+    let mut client = Client::connect(master.port());
+    let loading = load_slowly(&master, &dir, "4MB", &[]);
+    wait_until("it has begun", || dbsize(&master) > 100);
+    let ask = |client: &mut Client, words: &str| {
+        let words = words.split(' ').map(|word| word.as_bytes().to_vec());
+        client.ask(&[words.collect()]).remove(0)
+    };
+    ask(&mut client, "CONFIG SET maxclients 1");
+    cut_watches(&mut client);
+    thread::sleep(Duration::from_millis(500));
+    let before = ask(&mut client, "DBSIZE");
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!(ask(&mut client, "DBSIZE"), before);
+    ask(&mut client, "CONFIG SET maxclients 1000");
+    let ran = loading.join().expect("it ends");
+    let report = ran.ends_with(0).json();
+    assert_eq!(report["outcomes"]["restored_raw"], 3000, "{ran:?}");
+    assert_eq!(report["pauses"], 0, "{ran:?}");
+    let words = "was lost: nothing is sent until it is open again";
+    assert_eq!(ran.stderr.matches(words).count(), 1, "{ran:?}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::again::failed_over;
-use super::shards::{Shard, Shards};
+use super::links::Links;
+use super::shards::Shards;
 use super::standing::{Standing, Told};
 use super::stop::{Stop, Why};
 use super::{Watcher, growth, lag};
@@ -22,6 +23,9 @@ const SETTLE_EVERY: Duration = Duration::from_secs(2);
 /// How often the end of the run is looked for.
 const NAP: Duration = Duration::from_millis(20);
 
+/// A pass that sends nothing because it cannot see the replicas ends after so long: the next one asks everything anew.
+const LONGEST_BLIND: Duration = Duration::from_secs(30);
+
 /// The counter, `None` where the destination hides it.
 pub(super) fn evicted_keys(connection: &mut Connection) -> Result<Option<u64>> {
     let reply = connection.request(&[Arg::from("INFO"), Arg::from("stats")])?;
@@ -30,16 +34,6 @@ pub(super) fn evicted_keys(connection: &mut Connection) -> Result<Option<u64>> {
             .find_map(|line| line.strip_prefix(b"evicted_keys:"))
             .and_then(|number| std::str::from_utf8(number).ok()?.trim().parse().ok())
     }))
-}
-
-/// A shard, and the connection to it, once there is one.
-type Watched<'run> = (&'run Shard, Option<Connection>);
-
-fn open<'c>((shard, connection): &'c mut Watched<'_>) -> Result<&'c mut Connection> {
-    Ok(match connection {
-        Some(open) => open,
-        None => connection.insert(shard.connector.connect()?),
-    })
 }
 
 /// What a watch over the counter found.
@@ -70,21 +64,17 @@ pub(super) struct Run<'run> {
 }
 
 impl Watch {
-    /// Watches until the pass is done: stops it where keys are evicted and that is not allowed, and asks now and then what
-    /// the destination keeps for sure, which goes into the journal.
+    /// Watches until the pass is done: stops it where keys are evicted and that is not allowed, holds it while replicas are
+    /// behind, and asks now and then what the destination keeps for sure, which goes into the journal.
     pub(super) fn run(&self, run: &Run<'_>) {
-        let shards = run.shards.list().iter();
-        let mut connections: Vec<Watched<'_>> = shards.map(|shard| (shard, None)).collect();
+        let mut links = Links::to(run.shards);
         let (mut counted, mut settled) = (Instant::now(), Instant::now());
-        let mut silent = false;
         loop {
             let done = run.done.load(Ordering::Acquire);
             // Of a pass that ended for want of memory it is to be known whether waiting helps.
-            if !silent && (!done || run.stop.is_set()) && run.growth.is_due() {
-                silent = self.judge_growth(run, &mut connections).is_err();
-                if silent {
-                    run.lag.let_go(run.pace);
-                }
+            if links.may_ask() && (!done || run.stop.is_set()) && run.growth.is_due() {
+                let judged = judge_growth(run, &mut links);
+                self.answered(run, &mut links, judged);
             }
             if done {
                 break;
@@ -92,88 +82,102 @@ impl Watch {
             std::thread::sleep(NAP);
             if settled.elapsed() >= SETTLE_EVERY {
                 settled = Instant::now();
-                self.settle(run, &mut connections, &mut silent);
+                self.settle(run, &mut links);
             }
-            if let Some(limit) = run.most_lag.filter(|_| !silent)
+            if let Some(limit) = run.most_lag
+                && links.may_ask()
                 && run.lag.is_due()
             {
-                let open = connections.iter_mut().map(open).collect::<Result<Vec<_>>>();
-                let looked = open.and_then(|open| run.lag.look(open, limit, run.pace, run.watcher));
-                if looked.is_err() {
-                    run.lag.let_go(run.pace);
-                    silent = true;
-                }
+                let looked = run.lag.look(&mut links, limit, run.pace, run.watcher);
+                self.answered(run, &mut links, looked);
             }
-            let Some(before) = run.before.filter(|_| !silent) else {
-                continue;
-            };
-            if counted.elapsed() < EVERY {
-                continue;
-            }
-            counted = Instant::now();
-            // Not before: where the destination allows few connections, those that write come first.
-            let mut found: Result<Option<u64>> = Ok(Some(0));
-            for shard in &mut connections {
-                found = found.and_then(|sum| {
-                    let keys = open(shard).and_then(evicted_keys)?;
-                    Ok(sum.zip(keys).map(|(sum, keys)| sum.saturating_add(keys)))
-                });
-            }
-            match found {
-                Ok(Some(now)) => self.judge(now, before, run.allowed, run.stop),
-                Ok(None) => self.blind.store(true, Ordering::Relaxed),
-                Err(_) => {
-                    // The count at the end still tells, only later.
-                    self.blind.store(true, Ordering::Relaxed);
-                    run.lag.let_go(run.pace);
-                    silent = true;
-                }
+            if let Some(before) = run.before
+                && links.may_ask()
+                && counted.elapsed() >= EVERY
+            {
+                counted = Instant::now();
+                let judged = self.count(run, &mut links, before);
+                self.answered(run, &mut links, judged);
             }
         }
-        run.lag.let_go(run.pace);
     }
 
-    /// Stops the pass where what is left to do cannot fit.
-    fn judge_growth(&self, run: &Run<'_>, connections: &mut [Watched<'_>]) -> Result<()> {
-        let mut shards = Vec::with_capacity(connections.len());
-        for shard in connections {
-            let name = shard.0.connector.address.to_string();
-            shards.push((name, open(shard)?));
+    /// Takes in whether a question to all shards was answered. Where it was not, it will be asked again over new connections;
+    /// meanwhile nothing is known.
+    fn answered(&self, run: &Run<'_>, links: &mut Links<'_>, asked: Result<()>) {
+        let Err(error) = asked else {
+            if links.answered() > 0 {
+                run.lag.say_lost(run.watcher, "it is open again");
+            }
+            return;
+        };
+        self.blind.store(true, Ordering::Relaxed);
+        let (tries, lost_for) = links.failed();
+        let held = run.most_lag.is_some() && run.lag.blind(run.pace);
+        if run.stop.is_set() || run.done.load(Ordering::Acquire) {
+            return;
         }
-        if let Some(error) = run.growth.judge(shards)? {
-            run.stop.set(error);
+        if tries > 1 {
+            let meanwhile = match held {
+                true => "nothing is sent until it is open again",
+                false => "evictions and replicas are not seen until it is open again",
+            };
+            run.lag
+                .say_lost(run.watcher, &format!("{meanwhile} ({})", error.what()));
+        }
+        if held && lost_for >= LONGEST_BLIND {
+            run.stop.pause(error, Why::Lost);
+        }
+    }
+
+    /// Reads the counter of each shard.
+    fn count(&self, run: &Run<'_>, links: &mut Links<'_>, before: u64) -> Result<()> {
+        let mut sum = Some(0u64);
+        // Not before: where the destination allows few connections, those that write come first.
+        for link in links.each() {
+            let keys = evicted_keys(link.open()?)?;
+            sum = sum.zip(keys).map(|(sum, keys)| sum.saturating_add(keys));
+        }
+        self.blind.store(sum.is_none(), Ordering::Relaxed);
+        if let Some(now) = sum {
+            self.judge(now, before, run.allowed, run.stop);
         }
         Ok(())
     }
 
-    fn settle(&self, run: &Run<'_>, connections: &mut [Watched<'_>], silent: &mut bool) {
+    fn settle(&self, run: &Run<'_>, links: &mut Links<'_>) {
         // First what is acknowledged, then how far the destination is: so it covers all of that.
         let acknowledged = run.recorder.acknowledged();
-        let mut covers = Vec::with_capacity(connections.len());
-        for shard in connections {
-            covers.push(match *silent {
-                true => Cover::Unknown,
-                false => match open(shard).and_then(Standing::ask_whether) {
-                    // What another process keeps says nothing of what this one acknowledged, and a master that became a
-                    // replica is about to lose what its replicas do not have.
-                    Ok(Told::Standing(standing)) if shard.0.fails_over(&standing) => {
-                        // Where several servers answer behind one address, their names say nothing more than that.
-                        if run.shards.is_cluster() {
-                            let address = shard.0.connector.address.to_string();
-                            run.stop.pause(failed_over(&address), Why::Lost);
-                        }
-                        Cover::Unknown
+        let (mut covers, mut asked) = (Vec::new(), Ok(()));
+        let may_ask = links.may_ask();
+        for link in links.each() {
+            if !may_ask {
+                covers.push(Cover::Unknown);
+                continue;
+            }
+            let shard = link.shard;
+            covers.push(match link.open().and_then(Standing::ask_whether) {
+                // What another process keeps says nothing of what this one acknowledged, and a master that became a replica
+                // is about to lose what its replicas do not have.
+                Ok(Told::Standing(standing)) if shard.fails_over(&standing) => {
+                    // Where several servers answer behind one address, their names say nothing more than that.
+                    if run.shards.is_cluster() {
+                        let address = shard.connector.address.to_string();
+                        run.stop.pause(failed_over(&address), Why::Lost);
                     }
-                    Ok(Told::Standing(standing)) => shard.0.cover(&standing, run.lookback),
-                    Ok(Told::NotNow) => Cover::Unknown,
-                    Ok(Told::Never) => Cover::After(run.lookback),
-                    Err(_) => {
-                        *silent = true;
-                        run.lag.let_go(run.pace);
-                        Cover::Unknown
-                    }
-                },
+                    Cover::Unknown
+                }
+                Ok(Told::Standing(standing)) => shard.cover(&standing, run.lookback),
+                Ok(Told::NotNow) => Cover::Unknown,
+                Ok(Told::Never) => Cover::After(run.lookback),
+                Err(error) => {
+                    asked = Err(error);
+                    Cover::Unknown
+                }
             });
+        }
+        if may_ask {
+            self.answered(run, links, asked);
         }
         if let Err(error) = run.recorder.settle(acknowledged, &covers) {
             run.stop.set(error);
@@ -188,6 +192,19 @@ impl Watch {
             stop.set(evicts(grown));
         }
     }
+}
+
+/// Stops the pass where what is left to do cannot fit.
+fn judge_growth(run: &Run<'_>, links: &mut Links<'_>) -> Result<()> {
+    let mut shards = Vec::new();
+    for link in links.each() {
+        let name = link.shard.connector.address.to_string();
+        shards.push((name, link.open()?));
+    }
+    if let Some(error) = run.growth.judge(shards)? {
+        run.stop.set(error);
+    }
+    Ok(())
 }
 
 /// Why a load does not count as done where keys were evicted.

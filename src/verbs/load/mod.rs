@@ -20,6 +20,7 @@ mod growth;
 mod lag;
 mod latency;
 mod limits;
+mod links;
 mod look_up;
 mod overlap;
 mod pacing;
@@ -275,7 +276,7 @@ pub struct Load {
     recorder: Recorder,
     verified: Verified,
     pace: Pace,
-    lag: lag::Seen,
+    lag: lag::Watch,
     /// The longest time in which no key could get through.
     longest_pause: Duration,
     /// Entries of each input.
@@ -521,7 +522,7 @@ impl Load {
             recorder: Recorder::new(unrecorded(surveys), None, None),
             verified: Verified::default(),
             pace: Pace::new(rates),
-            lag: lag::Seen::default(),
+            lag: lag::Watch::default(),
             longest_pause: Duration::ZERO,
             entries: surveys.iter().map(|survey| survey.entries).collect(),
             dbs,
@@ -812,6 +813,7 @@ impl Load {
                 self.recorder.record()
             }
         };
+        let lag = self.lag.seen();
         let entries = record.total();
         let mut tally = record.acknowledged.outcomes;
         if self.stopped.is_some() {
@@ -833,8 +835,8 @@ impl Load {
             pauses: self.pauses,
             looked_up: self.looked_up,
             shrunk_to,
-            longest_stall: self.longest_pause.max(self.lag.longest),
-            largest_lag: self.lag.largest,
+            longest_stall: self.longest_pause.max(lag.longest),
+            largest_lag: lag.largest,
             settled: record.settled.finished.total(),
             shards: self.shards.list().len(),
             clock_ahead_ms: self.facts.clock_ahead_ms,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::shards::Redirects;
 use super::stop::{Ended, Stop, Why};
 use super::worker::{self, Batch, How, Shared, Worker};
-use super::{KeyEvent, Load, Verified, Watcher, eviction, lag, latency, repeated};
+use super::{KeyEvent, Load, Verified, Watcher, eviction, latency, repeated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Lifetimes, Ranges};
 use crate::outcome::{Outcome, Tally};
@@ -64,7 +64,6 @@ impl Load {
         let far = Far::default();
         let redirects = Redirects::default();
         let evictions = eviction::Watch::default();
-        let lag = lag::Watch::default();
         let verified = Mutex::new(Verified::default());
         let done = AtomicBool::new(false);
         let base = self.positions(input).start;
@@ -112,7 +111,7 @@ impl Load {
                     stop: &stop,
                     done: &done,
                     most_lag: self.options.max_replica_lag,
-                    lag: &lag,
+                    lag: &self.lag,
                     growth: &self.growth,
                     pace: &self.pace,
                     watcher,
@@ -195,9 +194,6 @@ impl Load {
         {
             stop.set(error);
         }
-        let seen = lag.seen();
-        self.lag.largest = self.lag.largest.max(seen.largest);
-        self.lag.longest = self.lag.longest.max(seen.longest);
         if let Ok(verified) = verified.lock() {
             self.verified.same = self.verified.same.saturating_add(verified.same);
             self.verified.not_comparable = self

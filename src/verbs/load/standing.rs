@@ -17,8 +17,8 @@ pub(super) struct Standing {
     pub run_id: Option<String>,
     /// It does not say that it is a replica.
     pub is_master: Option<bool>,
-    /// Replicas that are in step: what each has of the stream of changes.
-    pub replicas: Vec<u64>,
+    /// Its replicas.
+    pub replicas: Vec<Replica>,
     /// Replicas that are connected, in step or not.
     pub connected: Option<u64>,
     /// The length of the stream of changes, bytes.
@@ -31,6 +31,15 @@ pub(super) struct Standing {
     pub full_syncs: Option<u64>,
     /// Keys that it evicted since it started.
     pub evicted: Option<u64>,
+}
+
+/// One replica, as its master tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Replica {
+    /// Its address.
+    pub name: String,
+    /// What it has of the stream of changes; `None` while it is given a full copy.
+    pub offset: Option<u64>,
 }
 
 /// What came of asking a destination how it stands.
@@ -101,7 +110,7 @@ impl Standing {
                     name.strip_prefix("slave")
                         .is_some_and(|n| n.parse::<u32>().is_ok())
                 })
-                .filter_map(|(_, value)| replica_offset(value))
+                .map(|(_, value)| replica(value))
                 .collect(),
             connected: number("connected_slaves"),
             offset: number("master_repl_offset"),
@@ -114,6 +123,11 @@ impl Standing {
         }
     }
 
+    /// Replicas that are in step: what each has of the stream of changes.
+    pub(super) fn in_step(&self) -> impl Iterator<Item = u64> + '_ {
+        self.replicas.iter().filter_map(|replica| replica.offset)
+    }
+
     /// What of everything that was acknowledged before this was asked survives a failover or a restart.
     ///
     /// - Replicas: what all of them have. A replica that is not in step covers nothing.
@@ -124,12 +138,9 @@ impl Standing {
     #[must_use]
     pub(super) fn cover(&self, lookback: Duration, ahead_ms: Option<i64>) -> Cover {
         if let (Some(1..), Some(now)) = (self.connected, self.offset) {
-            let in_step = self.replicas.len() as u64 >= self.connected.unwrap_or(0);
-            return match self.replicas.iter().min() {
-                Some(covered) if in_step => Cover::Offset {
-                    now,
-                    covered: *covered,
-                },
+            let all = self.in_step().count() as u64 >= self.connected.unwrap_or(0);
+            return match self.in_step().min() {
+                Some(covered) if all => Cover::Offset { now, covered },
                 _ => Cover::Offset { now, covered: 0 },
             };
         }
@@ -173,7 +184,7 @@ pub(super) fn settle_last(
                 return Ok(());
             }
             covers.push(shard.cover(&standing, lookback));
-            waits |= standing.connected.unwrap_or(0) > 0 && !standing.replicas.is_empty();
+            waits |= standing.connected.unwrap_or(0) > 0 && standing.in_step().next().is_some();
         }
         recorder.settle(acknowledged, &covers)?;
         let settled = recorder.record().settled.finished.total();
@@ -200,14 +211,18 @@ pub(super) fn held(connections: &mut [Connection]) -> Result<Option<Held>> {
 }
 
 /// `ip=…,port=…,state=online,offset=123,lag=0`.
-fn replica_offset(value: &str) -> Option<u64> {
+fn replica(value: &str) -> Replica {
     let fields: BTreeMap<&str, &str> = value
         .split(',')
         .filter_map(|field| field.split_once('='))
         .collect();
-    match fields.get("state") {
-        Some(&"online") => fields.get("offset")?.parse().ok(),
-        _ => None,
+    let field = |name| fields.get(name).copied().unwrap_or_default();
+    Replica {
+        name: format!("{}:{}", field("ip"), field("port")),
+        offset: match field("state") {
+            "online" => field("offset").parse().ok(),
+            _ => None,
+        },
     }
 }
 
@@ -224,7 +239,7 @@ mod tests {
             slave1:ip=1.2.3.5,port=1,state=online,offset=700,lag=1\r\n\
             slave_expires_tracked_keys:0\r\nmaster_repl_offset:1000\r\naof_enabled:1\r\n";
         let standing = Standing::read(text);
-        assert_eq!(standing.replicas.len(), 2);
+        assert_eq!(standing.in_step().count(), 2);
         assert_eq!(
             standing.cover(LOOKBACK, Some(0)),
             Cover::Offset {
