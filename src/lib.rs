@@ -6,7 +6,7 @@
 //!
 //! 1. [`error`]: one error, with who is to blame, where, and what to do next. [`units`], [`time`]: how numbers are shown.
 //!    [`mapped`], [`spool`], [`fingerprint`]: the one map call, unlinked temporary files, uniqueness in flat memory.
-//! 2. [`wire`]: the primitives of RDB. [`resp`]: the protocol of the server, which knows no RDB.
+//! 2. [`wire`]: the primitives of RDB. [`transform`]: what names, databases and expiries become on their way. [`resp`]: the protocol of the server, which knows no RDB.
 //! 3. [`input`]: files, directories, pipes and packed dumps as one borrowed slice.
 //! 4. [`snapshot`]: the container. [`snapshot::Snapshot`] is the heart: it yields borrowed entries, by pulling.
 //! 5. [`value`]: values, decoded lazily. [`payload`]: DUMP payloads as slices of the file. [`reencode`]: values in older forms.
@@ -58,6 +58,7 @@ pub mod spool;
 pub mod survey;
 pub mod target;
 pub mod time;
+pub mod transform;
 pub mod units;
 pub mod value;
 pub mod verbs;

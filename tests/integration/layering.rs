@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fingerprint", &["error", "units", "mapped", "spool"]),
     // L1: bytes of the two sides. They do not know each other.
     ("wire", &["error", "units"]),
+    ("transform", &["error", "time", "wire"]),
     ("resp", &["error", "units", "spool"]),
     ("input", &["error", "units", "time", "mapped", "spool"]),
     ("name_room", &["error", "spool", "wire"]),
@@ -30,17 +31,41 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("payload", &["error", "units", "wire", "snapshot"]),
     (
         "survey",
-        &["error", "units", "time", "wire", "snapshot", "payload"],
+        &[
+            "error",
+            "units",
+            "time",
+            "wire",
+            "transform",
+            "snapshot",
+            "payload",
+        ],
     ),
     // L3: what stands inside a value.
     (
         "value",
-        &["error", "units", "spool", "fingerprint", "wire", "snapshot"],
+        &[
+            "error",
+            "units",
+            "spool",
+            "fingerprint",
+            "wire",
+            "transform",
+            "snapshot",
+        ],
     ),
     ("json", &["error", "units", "wire", "snapshot", "value"]),
     (
         "reencode",
-        &["error", "units", "spool", "wire", "snapshot", "value"],
+        &[
+            "error",
+            "units",
+            "spool",
+            "wire",
+            "transform",
+            "snapshot",
+            "value",
+        ],
     ),
     // L4a: which entries, what became of them, how each one goes, and the other end.
     (
@@ -57,7 +82,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "value",
         ],
     ),
-    ("duplicates", &["error", "fingerprint", "wire", "snapshot"]),
+    (
+        "duplicates",
+        &["error", "fingerprint", "wire", "transform", "snapshot"],
+    ),
     ("outcome", &["error", "units", "wire", "snapshot"]),
     (
         "journal",
@@ -68,7 +96,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "replay",
         &[
-            "error", "units", "time", "wire", "resp", "snapshot", "payload", "value", "reencode",
+            "error",
+            "units",
+            "time",
+            "wire",
+            "transform",
+            "resp",
+            "snapshot",
+            "payload",
+            "value",
+            "reencode",
             "outcome",
         ],
     ),
@@ -88,6 +125,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "fingerprint",
             "name_room",
             "wire",
+            "transform",
             "resp",
             "snapshot",
             "payload",
@@ -116,6 +154,7 @@ const BELOW_VERBS: &[&str] = &[
     "fingerprint",
     "name_room",
     "wire",
+    "transform",
     "resp",
     "input",
     "snapshot",
