@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::fingerprint::{FingerprintKey, Fingerprints, Record, Sorted, Sorter};
 use crate::snapshot::{Dialect, Entry, Snapshot};
+use crate::transform::{DbMap, Naming};
 use crate::wire::Str;
 
 /// All keys so far, as fingerprints.
@@ -16,6 +17,9 @@ pub struct KeySet {
     set: Fingerprints,
     key: FingerprintKey,
     dbs: DbChanges,
+    names: Naming,
+    db_map: DbMap,
+    scratch: Vec<u8>,
 }
 
 impl KeySet {
@@ -27,6 +31,19 @@ impl KeySet {
             set: Fingerprints::new(spool_dir, &key),
             key,
             dbs: DbChanges::new(spool_dir, DbChanges::IN_MEMORY),
+            names: Naming::default(),
+            db_map: DbMap::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The same of keys as they are called at a destination, in its databases.
+    #[must_use]
+    pub fn arriving(self, names: &Naming, db_map: &DbMap) -> Self {
+        Self {
+            names: names.clone(),
+            db_map: db_map.clone(),
+            ..self
         }
     }
 
@@ -36,7 +53,15 @@ impl KeySet {
     /// Those of the spool.
     pub fn add(&mut self, entry: &Entry<'_>) -> Result<()> {
         self.dbs.change(entry.offset, entry.db)?;
-        let mut pieces = self.key.pieces(entry.db);
+        let mut pieces = self.key.pieces(self.db_map.get(entry.db));
+        if !self.names.is_identity() {
+            // One that is too long to be renamed does not arrive.
+            if let Ok(name) = self.names.of(entry.db, &entry.key, &mut self.scratch) {
+                pieces.push(name);
+                self.set.add_fingerprint(pieces.finish(), entry.offset)?;
+            }
+            return Ok(());
+        }
         let mut decoded = entry.key.pieces();
         loop {
             match decoded.next_piece() {
@@ -58,14 +83,28 @@ impl KeySet {
         dialect: Dialect,
         spool_dir: &Path,
     ) -> Result<Repetitions> {
-        let Self { set, dbs, .. } = self;
+        let Self {
+            set,
+            dbs,
+            names,
+            db_map,
+            ..
+        } = self;
         let (sorted, dbs) = (set.finish()?, dbs.finish()?);
         // Beside the fingerprints, which may fill most of what a run may have.
         let mut again = Sorter::new(spool_dir, Fingerprints::IN_MEMORY / 4);
         sorted.duplicates(
             |a, b| {
-                Ok(dbs.at(a) == dbs.at(b)
-                    && equal(snapshot.key_at(a, dialect)?, snapshot.key_at(b, dialect)?)?)
+                let (of_a, of_b) = (dbs.at(a), dbs.at(b));
+                if db_map.get(of_a) != db_map.get(of_b) {
+                    return Ok(false);
+                }
+                let (a, b) = (snapshot.key_at(a, dialect)?, snapshot.key_at(b, dialect)?);
+                if names.is_identity() {
+                    return equal(a, b);
+                }
+                let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+                Ok(names.of(of_a, &a, &mut mine)? == names.of(of_b, &b, &mut theirs)?)
             },
             |first, other| {
                 again.push(Record {
@@ -164,16 +203,16 @@ fn equal(a: Str<'_>, b: Str<'_>) -> Result<bool> {
 
 /// Which database an offset belongs to: the places where it changes, on disk where they are many.
 #[derive(Debug)]
-struct DbChanges {
+pub(crate) struct DbChanges {
     changes: Sorter,
     last: Option<u64>,
 }
 
 impl DbChanges {
     /// How many changes are kept in memory (1 MB). A server's dump has one for each database.
-    const IN_MEMORY: usize = 1 << 16;
+    pub(crate) const IN_MEMORY: usize = 1 << 16;
 
-    fn new(spool_dir: &Path, in_memory: usize) -> Self {
+    pub(crate) fn new(spool_dir: &Path, in_memory: usize) -> Self {
         Self {
             changes: Sorter::new(spool_dir, in_memory),
             last: None,
@@ -181,7 +220,7 @@ impl DbChanges {
     }
 
     /// From `offset` on, keys belong to `db`.
-    fn change(&mut self, offset: u64, db: u64) -> Result<()> {
+    pub(crate) fn change(&mut self, offset: u64, db: u64) -> Result<()> {
         if self.last == Some(db) {
             return Ok(());
         }
@@ -192,17 +231,17 @@ impl DbChanges {
         })
     }
 
-    fn finish(self) -> Result<Databases> {
+    pub(crate) fn finish(self) -> Result<Databases> {
         Ok(Databases(self.changes.finish()?))
     }
 }
 
 /// All changes of the database.
 #[derive(Debug)]
-struct Databases(Sorted);
+pub(crate) struct Databases(Sorted);
 
 impl Databases {
-    fn at(&self, offset: u64) -> u64 {
+    pub(crate) fn at(&self, offset: u64) -> u64 {
         self.0.last_up_to(offset).map_or(0, |change| change.payload)
     }
 }

@@ -39,6 +39,11 @@ impl NameRoom {
         }
     }
 
+    /// Room for a name that is made, not read; what was in it is gone.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
     #[cold]
     fn inflate<'s, 'data: 's>(&'s mut self, name: &Str<'data>) -> Result<&'s [u8]> {
         // The space of the last one is free before this one takes its own.

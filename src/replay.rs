@@ -4,7 +4,7 @@
 //!
 //! The rules, in the order in which they are asked:
 //! 1. A collection without elements is no key: servers skip it in a file and refuse it in `RESTORE`.
-//! 2. An expiry that is past at the run's instant follows [`ExpiredPolicy`]: a `RESTORE` with it would be answered OK, store
+//! 2. Expiries are transformed ([`Policies::transform`]), then judged: one that is past at the run's instant follows [`ExpiredPolicy`]: a `RESTORE` with it would be answered OK, store
 //!    nothing, and with `REPLACE` delete what was there.
 //! 3. [`Terms`] say whether the destination takes the type, and with which footer version. Where it does not, or refused the
 //!    bytes, the [`Ladder`] tries other forms of the value, then plain commands.
@@ -19,17 +19,20 @@ mod stall;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+pub use crate::transform::DbMap;
 pub use carried::{Carriage, Carried, carried};
 pub use ladder::{Ladder, Step};
 pub use stall::max_stall_ms;
 
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Road};
 use crate::payload::{FOOTER, NoPayload, Payload, payload_type};
-use crate::reencode::{Form, mended_form, older_forms};
+use crate::reencode::{Form, may_have_expiries_inside, mended_form, older_forms};
 use crate::resp::Arg;
 use crate::resp::pack::argument_header;
 use crate::snapshot::{Dialect, Entry, Function, ModuleId, ValueType};
+use crate::transform::Transform;
 use crate::value::commands::{Loss, Losses, Vocabulary};
 use crate::wire::{Cursor, Str, length};
 
@@ -45,28 +48,6 @@ pub enum ExpiredPolicy {
     Ttl(i64),
 }
 
-/// Which database of the file goes to which database of the destination.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DbMap(BTreeMap<u64, u64>);
-
-impl DbMap {
-    /// A map from pairs of source and destination. Databases that are not named keep their number.
-    #[must_use]
-    pub fn new(pairs: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        Self(pairs.into_iter().collect())
-    }
-
-    /// Where database `db` goes.
-    #[must_use]
-    pub fn get(&self, db: u64) -> u64 {
-        if self.0.is_empty() {
-            db
-        } else {
-            self.0.get(&db).copied().unwrap_or(db)
-        }
-    }
-}
-
 /// What the user wants to happen to each key.
 #[derive(Debug, Clone, Default)]
 pub struct Policies {
@@ -80,7 +61,41 @@ pub struct Policies {
     pub db_map: DbMap,
     /// Losses of meaning that may happen.
     pub allow_loss: Losses,
+    /// Names and expiries.
+    pub transform: Transform,
 }
+
+impl Policies {
+    /// Moves the run's instant, and what counts from it, by so many milliseconds.
+    pub fn begin_later(&mut self, ms: i64) {
+        self.now_ms = self.now_ms.saturating_add(ms);
+        self.transform.expiries = self.transform.expiries.later(ms);
+    }
+
+    /// Whether values of this form do not go as they are, since expiries stand in them and change.
+    #[must_use]
+    #[inline]
+    pub fn rewrites(&self, form: Form) -> bool {
+        !self.transform.expiries.is_keep() && may_have_expiries_inside(form)
+    }
+
+    /// What a key of the file is called at the destination: see [`crate::transform::Naming::in_room`].
+    ///
+    /// # Errors
+    /// The name cannot be read, or is too long to be changed.
+    #[inline]
+    pub fn name_of<'s, 'data: 's>(
+        &self,
+        entry: &Entry<'data>,
+        room: &'s mut NameRoom,
+    ) -> Result<&'s [u8]> {
+        self.transform.names.in_room(entry.db, &entry.key, room)
+    }
+}
+
+/// Why a value whose parts have expiries does not go as it is.
+pub const EXPIRIES_CHANGE: &str =
+    "--ttl-policy changes the expiries of its parts, which stand in the value";
 
 impl CommandTerms {
     /// What two nodes of one destination have in common.
@@ -328,7 +343,11 @@ pub fn arrival(
     if is_empty_collection(entry) {
         return Err(Outcome::Empty);
     }
-    match entry.expire_at_ms {
+    let expire_at_ms = match entry.expire_at_ms {
+        Some(at) => policies.transform.expiries.arrives(at),
+        None => None,
+    };
+    match expire_at_ms {
         // A server takes "at this very instant" for past, too.
         Some(at) if at <= policies.now_ms => match policies.expired {
             ExpiredPolicy::Drop => Err(Outcome::Expired),
@@ -389,6 +408,9 @@ fn raw<'data>(
             )));
         }
     };
+    if policies.rewrites(entry.form()) {
+        return Err(NotRaw::Type(Cow::Borrowed(EXPIRIES_CHANGE)));
+    }
     let mut losses = Losses::default();
     if entry.key_meta.is_some() || !entry.sub_expires.is_empty() || entry.df_flags.is_some() {
         losses = belongings(entry, terms, policies)?;
@@ -425,7 +447,7 @@ fn belongings(
             "it carries key metadata (Redis 8.6 and later), which the destination does not take",
         ),
         (
-            !entry.sub_expires.is_empty(),
+            !entry.sub_expires.is_empty() && !policies.transform.expiries.strips(),
             Loss::MemberExpiry,
             "its members have expiries of their own (KeyDB), which no payload carries",
         ),
@@ -1025,11 +1047,5 @@ mod tests {
             (error.kind(), error.place()),
             (ErrorKind::Limit, Some(Place::at(9)))
         );
-    }
-
-    #[test]
-    fn databases_are_mapped() {
-        let map = DbMap::new([(3, 0)]);
-        assert_eq!((map.get(3), map.get(1)), (0, 1));
     }
 }

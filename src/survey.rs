@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::payload_type;
 use crate::snapshot::{ChecksumState, Dialect, Entry, ModuleId, Producer, Record, ValueType};
+use crate::transform::Transform;
 use crate::wire::{Cursor, length};
 
 const DIALECTS: [Dialect; 3] = [Dialect::Redis, Dialect::Valkey, Dialect::Dragonfly];
@@ -36,13 +37,13 @@ pub struct Survey {
     pub with_freq: u64,
     /// Selected entries with an expiry.
     pub with_expiry: u64,
-    /// Selected entries whose time is past at the instant.
+    /// Selected entries whose time, as it arrives, is past at the instant.
     pub expired: u64,
     /// Bytes of the selected values, as they stand in the file.
     pub value_bytes: u64,
     /// Bytes of the largest selected value.
     pub largest_value: u64,
-    /// The first, second, fourth, eighth, … selected key, each with its database: names to try whether the user's rights cover
+    /// The first, second, fourth, eighth, … selected key, each with its database in the file and its name at the destination: names to try whether the user's rights cover
     /// any. At most 64, of at most 1 KiB each.
     pub samples: Vec<(u64, Vec<u8>)>,
     /// Where the records of function libraries begin, in bytes from the start of the input: see [`crate::snapshot::Function::at`].
@@ -57,6 +58,7 @@ pub struct Survey {
     pub checksum: Option<ChecksumState>,
     /// Bytes behind the end of the RDB part.
     pub trailing: u64,
+    transform: Transform,
 }
 
 impl Survey {
@@ -83,6 +85,16 @@ impl Survey {
             producer,
             checksum: None,
             trailing: 0,
+            transform: Transform::default(),
+        }
+    }
+
+    /// The same of keys that arrive under other names, or with other expiries.
+    #[must_use]
+    pub fn arriving(self, transform: &Transform) -> Self {
+        Self {
+            transform: transform.clone(),
+            ..self
         }
     }
 
@@ -161,6 +173,9 @@ impl Survey {
             let count = self.modules.entry(id).or_default();
             *count = count.saturating_add(1);
         }
+        let Transform { names, expiries } = &self.transform;
+        let expire_at_ms = entry.expire_at_ms.and_then(|at| expiries.arrives(at));
+        let is_expired = expire_at_ms.is_some_and(|at| at <= now_ms);
         let size = entry.value.len() as u64;
         self.value_bytes = self.value_bytes.saturating_add(size);
         self.largest_value = self.largest_value.max(size);
@@ -169,12 +184,13 @@ impl Survey {
             (&mut self.with_idle, entry.idle_seconds.is_some()),
             (&mut self.with_freq, entry.lfu_freq.is_some()),
             (&mut self.with_expiry, entry.expire_at_ms.is_some()),
-            (&mut self.expired, entry.is_expired(now_ms)),
+            (&mut self.expired, is_expired),
         ] {
             *count = count.saturating_add(u64::from(present));
         }
         if self.selected.is_power_of_two() {
-            self.samples.push((entry.db, entry.key.preview(1024)));
+            let name = names.preview(entry.db, &entry.key, 1024);
+            self.samples.push((entry.db, name));
         }
         Ok(())
     }

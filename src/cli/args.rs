@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use rdbridge::pace::Rates;
 use rdbridge::replay::ExpiredPolicy;
-use rdbridge::resp::Rename;
+use rdbridge::resp::Rename as RenamedCommand;
 use rdbridge::select::{Criteria, Glob, KeyPattern, Numbers, TtlFilter, TypeName};
 use rdbridge::target::{Assumed, NodeAlias};
 use rdbridge::time::Timestamp;
+use rdbridge::transform::{Prefix, Rename, TtlRules};
 use rdbridge::units::ByteCount;
 use rdbridge::value::commands::{Loss, Losses};
 use rdbridge::verbs::load::{Clustering, FunctionPolicy, OnConflict};
@@ -547,6 +548,29 @@ pub(crate) struct ArrivalArgs {
     /// Another database number at the destination; several times
     #[arg(long, value_name = "SRC:DST", value_parser = parse_db_pair)]
     pub(crate) map_db: Vec<(u64, u64)>,
+    /// What is put in front of every name, or in front of those of one database of the file (0:TEXT; *:TEXT is for all, so
+    /// that *:0: is the prefix 0:); several times. Escaped as `keys` prints names
+    #[arg(long, value_name = "[DB:]TEXT")]
+    pub(crate) prefix: Vec<Prefix>,
+    /// In names, what the expression finds first becomes TEXT, in which $1 or ${name} is what a group found; before the
+    /// prefix. Several times: the first expression that is found renames, once. A = inside of the expression is \\=
+    #[arg(long, value_name = "RE=TEXT")]
+    pub(crate) rename: Vec<Rename>,
+    /// Expiries, those of hash fields too: as they are (keep), removed (strip), moved on by the time from the taking of the
+    /// dump to the start of the load, so that what was left is left again (shift; shift=7d: by so much); what is left at the
+    /// start of the load held between bounds (min=1h, max=30d); several with commas. Before --expired. What has no expiry
+    /// gets none
+    #[arg(
+        long,
+        value_name = "keep|strip|shift|min=TIME|max=TIME",
+        default_value = "keep",
+        hide_default_value = true
+    )]
+    pub(crate) ttl_policy: TtlRules,
+    /// When the dump was taken, for --ttl-policy shift, where the file does not say it or is wrong: 2026-11-22T02:00:00Z or
+    /// seconds of Unix time
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) snapshot_time: Option<Timestamp>,
 }
 
 /// What may be missing of what arrives.
@@ -858,7 +882,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) insecure: bool,
     /// A command that has another name there, as `rename-command` in the server's configuration says; may be repeated
     #[arg(long, value_name = "COMMAND=NAME")]
-    pub(crate) rename_command: Vec<Rename>,
+    pub(crate) rename_command: Vec<RenamedCommand>,
     /// The longest time to connect
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) connect_timeout: u32,

@@ -13,20 +13,23 @@ use rdbridge::journal::InputId;
 use rdbridge::json::push_string;
 use rdbridge::meaning::Verdict;
 use rdbridge::meaning::digest::Digests;
-use rdbridge::replay::{DbMap, Policies};
+use rdbridge::replay::Policies;
 use rdbridge::resp::Connector;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
 use rdbridge::target::{Facts, Mode, NodeMap};
+use rdbridge::transform::{Shift, Transform};
+use rdbridge::value::commands::Losses;
 use rdbridge::verbs::compare::{self, Compare, KeyEvent, Options, Outcome, Report, Watcher};
 use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
 use super::args::{Cluster, CompareArgs, ReadArgs};
+use super::arrival;
 use super::exit::Exit;
-use super::journal;
+use super::journal::{self, Loaded};
 use super::output::{Grouped, Out, Table, input_name, plural};
 use super::plan::{self, Run};
 use super::progress::Lines;
@@ -58,21 +61,35 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
     // What is expired, and what a selection by time admits, was decided when the load began.
     let loaded = match args.common.now {
         Some(_) => None,
-        None => journal::instant(
+        None => journal::loaded(
             args.journal.as_deref(),
             &args.input.files,
             &connector,
             || identities(&mut inputs, run),
         )?,
     };
-    let run = &run.at(loaded.as_ref().map_or(run.now.0, |(instant, _)| *instant));
-    if let Some((_, path)) = &loaded {
-        run.note(&format!(
-            "expiries are those of the load that began at {}, says its journal {}",
-            run.now.rfc3339(),
-            path.display()
-        ));
+    let run = &run.at(loaded.as_ref().map_or(run.now.0, |load| load.instant_ms));
+    let mut policies = arrival::policies(&args.arrival, run, false, Losses::default())?;
+    match &loaded {
+        Some(load) => {
+            run.note(&format!(
+                "expiries are those of the load that began at {}, says its journal {}",
+                run.now.rfc3339(),
+                load.path.display()
+            ));
+            say_other_arrival(args, load);
+        }
+        None => demand_instant(args)?,
     }
+    let shift_ms = arrival::expiries(
+        &args.arrival,
+        &args.input.how,
+        run,
+        &mut inputs,
+        loaded.as_ref().and_then(|load| load.ttl_shift_ms),
+        &mut policies,
+    )?;
+    let transform = policies.transform.clone();
     let mut selection = run.selection(&args.select, &args.input.how)?;
     let everywhere = selection.is_all();
     // A destination that is not there is said now, not after the dump was read.
@@ -88,8 +105,8 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
     let (mut surveys, mut ids) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
         let input = run.open(&mut inputs, index)?;
-        let survey =
-            survey(&input, args, run, &mut selection).map_err(|e| e.or_input(input.name()))?;
+        let survey = survey(&input, args, run, &transform, &mut selection)
+            .map_err(|e| e.or_input(input.name()))?;
         run.note(&format!(
             "{}: {}, {} selected; {}",
             input.name(),
@@ -111,13 +128,13 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
             &mut inputs,
             &mut surveys,
             &mut selection,
-            &|input, selection| survey(input, args, run, selection),
+            &|input, selection| survey(input, args, run, &transform, selection),
         )?;
     }
     let mut compare = Compare::begin(
         connector.clone(),
         &surveys,
-        options(args, run, loaded.is_some()),
+        options(args, run, policies, loaded.is_some()),
     )?;
     say_destination(run, &connector.address.to_string(), &compare);
 
@@ -165,6 +182,7 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
         let mut object = figures(&report, args.sample);
         object.extend(heading(&inputs, &ids, run, &connector, facts.name()));
         object.insert("options".into(), json!(typed(args)));
+        object.insert("ttl_shift_ms".into(), json!(shift_ms));
         object.insert("ttl_tolerance_ms".into(), json!(args.ttl_tolerance));
         object.insert("names_not_found".into(), json!(missing));
         object.insert("exit_code".into(), json!(exit as u8));
@@ -194,14 +212,51 @@ fn identities(inputs: &mut Inputs, run: &Run) -> Result<Vec<InputId>> {
         .collect()
 }
 
-fn options(args: &CompareArgs, run: &Run, instant_of_load: bool) -> Options {
+/// Says where keys are looked for under other names, or with other expiries, than they were loaded with.
+fn say_other_arrival(args: &CompareArgs, load: &Loaded) {
+    const CONCERNED: [&str; 5] = [
+        "--map-db",
+        "--prefix",
+        "--rename",
+        "--ttl-policy",
+        "--snapshot-time",
+    ];
+    let typed = arrival::typed(&args.arrival);
+    for name in CONCERNED {
+        let (was, is) = (load.options.get(name), typed.get(name));
+        if was != is {
+            let shown = |value: Option<&String>| match value {
+                Some(value) => value.clone(),
+                None => "not given".to_owned(),
+            };
+            super::say(&format!(
+                "{name} was {} for the load and is {} here: keys are looked for as this comparison says",
+                shown(was),
+                shown(is)
+            ));
+        }
+    }
+}
+
+/// What counts from the start of a load can be compared only where that is known.
+fn demand_instant(args: &CompareArgs) -> Result<()> {
+    let policy = &args.arrival.ttl_policy;
+    let counts = policy.bounds() || policy.shift() == Some(Shift::FromSnapshot);
+    if !counts || args.common.now.is_some() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Usage,
+        format!(
+            "--ttl-policy {policy} counts from the start of the load, and no journal of it is found"
+        ),
+    )
+    .with_hint("name it with --journal, or say when the load began: --now TIME, which its --json report calls \"now\""))
+}
+
+fn options(args: &CompareArgs, run: &Run, policies: Policies, instant_of_load: bool) -> Options {
     Options {
-        policies: Policies {
-            now_ms: run.now.0,
-            expired: args.arrival.expired,
-            db_map: DbMap::new(args.arrival.map_db.iter().copied()),
-            ..Policies::default()
-        },
+        policies,
         ttl_tolerance_ms: i64::from(args.ttl_tolerance),
         rounds: args.rounds,
         pause: Duration::from_secs(1),
@@ -224,6 +279,7 @@ fn survey(
     input: &Input,
     args: &CompareArgs,
     run: &Run,
+    transform: &Transform,
     selection: &mut Selection,
 ) -> Result<Survey> {
     let bytes = input.bytes();
@@ -232,7 +288,8 @@ fn survey(
     if let Some(increments) = input.newer_writes() {
         run.note(&format!("{}: {increments}", input.name()));
     }
-    compare::survey(&snapshot, selection, run.now.0, &mut |position| {
+    let arrival = (run.now.0, transform);
+    compare::survey(&snapshot, selection, arrival, &mut |position| {
         progress.tick(position)
     })
 }
@@ -575,7 +632,7 @@ fn figures(report: &Report, percent: Option<f64>) -> Map<String, Value> {
 
 /// Options that change what comes out.
 fn typed(args: &CompareArgs) -> BTreeMap<String, String> {
-    let mut options = plan::arrival_options(&args.arrival);
+    let mut options = arrival::typed(&args.arrival);
     let mut put = |name: &str, value: String| options.insert(name.to_owned(), value);
     put("--ttl-tolerance", args.ttl_tolerance.to_string());
     put("--rounds", args.rounds.to_string());

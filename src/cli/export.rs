@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use rdbridge::input::Input;
+use rdbridge::input::{Input, Inputs};
 use rdbridge::outcome::{Outcome, Tally};
-use rdbridge::replay::{DbMap, ExpiredPolicy, Policies};
+use rdbridge::replay::{ExpiredPolicy, Policies};
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::value::commands::Loss;
@@ -12,7 +12,9 @@ use rdbridge::verbs::export::{json, resp, restore};
 use rdbridge::{Error, ErrorKind, Result};
 
 use super::args::{ExportArgs, ExportFormat};
+use super::arrival;
 use super::exit::Exit;
+use super::load;
 use super::output::{Grouped, Out, input_name, plural};
 use super::output_file::Data;
 use super::plan::{self, Run};
@@ -24,11 +26,16 @@ pub(crate) fn run(args: &ExportArgs, run: &Run, out: &mut Out) -> anyhow::Result
     if let Some(path) = &args.output.output {
         plan::spare_inputs(&args.input.files, "--output", path)?;
     }
+    let mut policies = arrival::policies(&args.arrival, run, args.replace, args.loss.allowed())?;
+    let how = &args.input.how;
+    let shift_ms = arrival::expiries(&args.arrival, how, run, &mut inputs, None, &mut policies)?;
+    refuse_merges(args, run, &mut inputs, &policies, &mut selection)?;
     let mut data = Data::open(&args.output, out)?;
     let mut export = Export {
         args,
         run,
         selection: &mut selection,
+        policies,
         db: 0,
         exit: Exit::Done,
         reports: Vec::new(),
@@ -76,7 +83,11 @@ pub(crate) fn run(args: &ExportArgs, run: &Run, out: &mut Out) -> anyhow::Result
         super::say_missing(&missing);
     }
     if run.json {
-        let report = serde_json::json!({ "inputs": reports, "exit_code": exit as u8 });
+        let report = serde_json::json!({
+            "inputs": reports,
+            "ttl_shift_ms": shift_ms,
+            "exit_code": exit as u8,
+        });
         // Where the data is on standard output, the figures are not data.
         if is_stdout {
             super::say(&report.to_string());
@@ -112,6 +123,14 @@ fn refuse_flags(args: &ExportArgs) -> Result<()> {
         "--map-db"
     } else if is_data && args.arrival.expired != ExpiredPolicy::Drop {
         "--expired"
+    } else if is_data && !args.arrival.prefix.is_empty() {
+        "--prefix"
+    } else if is_data && !args.arrival.rename.is_empty() {
+        "--rename"
+    } else if is_data && !args.arrival.ttl_policy.is_keep() {
+        "--ttl-policy"
+    } else if is_data && args.arrival.snapshot_time.is_some() {
+        "--snapshot-time"
     } else if args.format != ExportFormat::Restore && !args.loss.allow_loss.is_empty() {
         "--allow-loss"
     } else {
@@ -126,8 +145,32 @@ fn refuse_flags(args: &ExportArgs) -> Result<()> {
         "--rdb-version" if !is_data => error.with_hint("use --target"),
         "--expired" => error.with_hint("data has every key, with its expiry"),
         "--allow-loss" => error.with_hint("it is for --format restore, and for load"),
+        "--prefix" | "--rename" | "--ttl-policy" => {
+            error.with_hint("it is for commands: data shows what stands in the file")
+        }
         _ => error.with_hint("it is for commands"),
     })
+}
+
+/// Commands for two keys that have one name would make one value of both, or overwrite one by the other.
+fn refuse_merges(
+    args: &ExportArgs,
+    run: &Run,
+    inputs: &mut Inputs,
+    policies: &Policies,
+    selection: &mut Selection,
+) -> Result<()> {
+    let merges = policies.transform.names.may_merge() || !policies.db_map.is_identity();
+    let harms = args.format == ExportFormat::Resp || args.replace;
+    if !merges || !harms {
+        return Ok(());
+    }
+    let options = rdbridge::verbs::load::Options {
+        policies: policies.clone(),
+        spool_dir: plan::spool_dir(&args.input.how),
+        ..rdbridge::verbs::load::Options::default()
+    };
+    load::find_overlaps(&args.input.how, run, inputs, &options, true, selection)
 }
 
 /// One run over several inputs.
@@ -135,6 +178,7 @@ struct Export<'a> {
     args: &'a ExportArgs,
     run: &'a Run,
     selection: &'a mut Selection,
+    policies: Policies,
     /// The database that a text of commands is in.
     db: u64,
     exit: Exit,
@@ -245,20 +289,10 @@ impl Export<'_> {
         Ok(())
     }
 
-    fn policies(&self) -> Policies {
-        Policies {
-            now_ms: self.run.now.0,
-            expired: self.args.arrival.expired,
-            replace: self.args.replace,
-            db_map: DbMap::new(self.args.arrival.map_db.iter().copied()),
-            allow_loss: self.args.loss.allowed(),
-        }
-    }
-
     fn resp(&mut self, input: &Input, snapshot: &Snapshot<'_>, data: &mut Data<'_>) -> Result<()> {
         let options = resp::Options {
             target: self.args.target,
-            policies: self.policies(),
+            policies: self.policies.clone(),
             threads: plan::threads(),
             spool_dir: plan::spool_dir(&self.args.input.how),
         };
@@ -323,7 +357,7 @@ impl Export<'_> {
             (None, Some(version)) => restore::For::Version(version),
             (None, None) => restore::For::Any,
         };
-        let policies = self.policies();
+        let policies = self.policies.clone();
         let length = snapshot.data().len() as u64;
         let mut progress = self
             .run

@@ -13,6 +13,7 @@ use rdbridge::verbs::load::Journal;
 use rdbridge::{Error, ErrorKind, Result};
 
 use super::args::{LoadArgs, Scripts};
+use super::arrival;
 use super::exit::Exit;
 use super::output::{Grouped, Out, Table, plural};
 use super::plan::{self, Run};
@@ -137,16 +138,28 @@ fn state_dir() -> Option<PathBuf> {
         .map(|dir| dir.join("rdbridge"))
 }
 
-/// The instant of the load that a comparison is about, and where that stands: `None` where no journal of it is found.
+/// What a journal says of a load that is to be compared.
+pub(crate) struct Loaded {
+    /// Its instant.
+    pub(crate) instant_ms: i64,
+    /// By how much it moved expiries.
+    pub(crate) ttl_shift_ms: Option<i64>,
+    /// Its options.
+    pub(crate) options: BTreeMap<String, String>,
+    /// Where that stands.
+    pub(crate) path: PathBuf,
+}
+
+/// The load that a comparison is about: `None` where no journal of it is found.
 ///
 /// # Errors
 /// `Usage` where the one that was named is of another load, or not there.
-pub(crate) fn instant(
+pub(crate) fn loaded(
     named: Option<&Path>,
     files: &[PathBuf],
     connector: &Connector,
     inputs: impl FnOnce() -> Result<Vec<InputId>>,
-) -> Result<Option<(i64, PathBuf)>> {
+) -> Result<Option<Loaded>> {
     let found = match named {
         Some(path) => match JournalFile::read(path)? {
             Some(record) => Some((record, path.to_owned())),
@@ -168,7 +181,12 @@ pub(crate) fn instant(
     };
     let destination = connector.address.to_string();
     match (record.is_of_another(&destination, &inputs()?), named) {
-        (None, _) => Ok(Some((record.instant_ms, path))),
+        (None, _) => Ok(Some(Loaded {
+            instant_ms: record.instant_ms,
+            ttl_shift_ms: record.ttl_shift_ms,
+            options: record.options,
+            path,
+        })),
         (Some(_), None) => Ok(None),
         (Some(difference), Some(path)) => Err(Error::new(
             ErrorKind::Usage,
@@ -231,6 +249,7 @@ impl Opened {
             options: options(args, names),
             instant_ms: run.now.0,
             clock_ahead_ms: None,
+            ttl_shift_ms: None,
             staging: String::new(),
             functions: Counted::default(),
             ledger: None,
@@ -321,7 +340,7 @@ impl Opened {
 
 /// What changes the result: another value is another load.
 fn options(args: &LoadArgs, names: Option<&Names>) -> BTreeMap<String, String> {
-    let mut options = plan::arrival_options(&args.arrival);
+    let mut options = arrival::typed(&args.arrival);
     let mut put = |name: &str, value: String| options.insert(name.to_owned(), value);
     put(
         "--on-conflict",

@@ -8,12 +8,13 @@ use rdbridge::error::Escaped;
 use rdbridge::input::{Input, Inputs, Tail, classify_tail};
 use rdbridge::journal::InputId;
 use rdbridge::outcome::Outcome;
-use rdbridge::replay::{DbMap, Policies};
+use rdbridge::replay::Policies;
 use rdbridge::resp::Connector;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
 use rdbridge::target::{Facts, Mode, NodeMap};
+use rdbridge::transform::Transform;
 use rdbridge::units::ByteCount;
 use rdbridge::verbs::compare::Options as Comparison;
 use rdbridge::verbs::load::{
@@ -24,6 +25,7 @@ use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
 use super::args::{Cluster, LoadArgs, ReadArgs, Scripts};
+use super::arrival;
 use super::compare;
 use super::exit::Exit;
 use super::journal;
@@ -46,18 +48,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         .with_hint(format!("put keys elsewhere with --map-db 0:{db}"))
         .into());
     }
-    for (n, (source, target)) in args.arrival.map_db.iter().enumerate() {
-        if let Some((_, other)) = args.arrival.map_db[..n]
-            .iter()
-            .find(|(s, t)| s == source && t != target)
-        {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                format!("--map-db puts database {source} into {other} and into {target}"),
-            )
-            .into());
-        }
-    }
+    let policies = arrival::policies(&args.arrival, run, false, args.loss.allowed())?;
     let journal = journal::open(args, run, &connector)?;
     if let Some(line) = journal.first_line() {
         super::say(&line);
@@ -68,7 +59,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         .as_ref()
         .map_or(run.now.0, |before| before.instant_ms);
     let run = &run.at(instant);
-    let mut options = options(args, run);
+    let mut options = options(args, run, policies);
     if journal.before.is_some() {
         // What is there is ours.
         options.require_empty = false;
@@ -88,6 +79,16 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let run = &by_its_clock;
     options.policies.now_ms = run.now.0;
     selection.at(run.now);
+    let before = journal.before.as_ref();
+    let shift_ms = arrival::expiries(
+        &args.arrival,
+        &args.input.how,
+        run,
+        &mut inputs,
+        before.and_then(|before| before.ttl_shift_ms),
+        &mut options.policies,
+    )?;
+    let policies = options.policies.clone();
 
     let into_cluster = match args.cluster.cluster {
         Cluster::Auto => contacted.mode == Some(Mode::Cluster),
@@ -104,6 +105,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             &args.input.how,
             args.policy.ignore_aof_tail,
             run,
+            &policies.transform,
             &mut selection,
         )
         .map_err(|e| e.or_input(input.name()))?;
@@ -130,7 +132,15 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             &mut selection,
             &|input, selection| {
                 let ignore_tail = args.policy.ignore_aof_tail;
-                survey(input, &args.input.how, ignore_tail, run, selection)
+                let transform = &policies.transform;
+                survey(
+                    input,
+                    &args.input.how,
+                    ignore_tail,
+                    run,
+                    transform,
+                    selection,
+                )
             },
         )?,
         None => shards::Together::default(),
@@ -138,6 +148,9 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let entries = surveys.iter().map(|survey| survey.entries).collect();
     let signed = ids.clone();
     let mut journal = journal.journal(args, run, &connector, ids, entries, selection.names())?;
+    if begins {
+        journal.record.ttl_shift_ms = shift_ms;
+    }
     if begins && !run.now_is_given {
         journal.record.clock_ahead_ms = contacted.clock_ahead_ms;
     }
@@ -176,7 +189,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             ));
             Vec::new()
         }
-        None => load::not_raw(&surveys, load.terms()),
+        None => load::not_raw(&surveys, load.terms(), &policies),
     };
     for found in not_raw {
         let keys = plural(found.keys, "key");
@@ -213,7 +226,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let compared = match args.policy.compare && report.stopped.is_none() {
         true => Some(compare::AfterLoad::run(
             &connector,
-            compare_options(args, run),
+            compare_options(args, run, policies),
             &args.input.how,
             run,
             &mut inputs,
@@ -259,6 +272,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         ));
         let missing = missing.map_or(0, |missing| missing.len());
         object.insert("options".into(), json!(typed));
+        object.insert("ttl_shift_ms".into(), json!(shift_ms));
         object.insert("slots_without_keys".into(), json!(together.gaps));
         object.insert("names_not_found".into(), json!(missing));
         let compared = compared.as_ref().map(compare::AfterLoad::figures);
@@ -347,15 +361,12 @@ fn restarted(entries: u64) -> String {
     )
 }
 
-fn options(args: &LoadArgs, run: &Run) -> Options {
+fn options(args: &LoadArgs, run: &Run, policies: Policies) -> Options {
     let policy = &args.policy;
     Options {
         policies: Policies {
             now_ms: run.now.0,
-            expired: args.arrival.expired,
-            replace: false,
-            db_map: DbMap::new(args.arrival.map_db.iter().copied()),
-            allow_loss: args.loss.allowed(),
+            ..policies
         },
         on_conflict: policy.on_conflict.into(),
         verify: policy.verify,
@@ -430,12 +441,14 @@ pub(super) fn survey(
     how: &ReadArgs,
     ignore_aof_tail: bool,
     run: &Run,
+    transform: &Transform,
     selection: &mut Selection,
 ) -> Result<Survey> {
     let bytes = input.bytes();
     let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(how))?;
     let mut progress = run.progress(format!("check {}", input.name()), bytes.len() as u64);
-    let survey = load::survey(&snapshot, selection, run.now.0, &mut |position| {
+    let now_ms = run.now.0;
+    let survey = load::survey_arriving(&snapshot, selection, now_ms, transform, &mut |position| {
         progress.tick(position)
     })?;
     drop(progress);
@@ -494,19 +507,27 @@ pub(super) fn refuse_overlaps(
     share_no_slot: bool,
     selection: &mut Selection,
 ) -> Result<()> {
-    let mut sources: Vec<u64> = surveys.iter().flat_map(|s| s.dbs.keys().copied()).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    let mut targets: Vec<u64> = sources
-        .iter()
-        .map(|db| options.policies.db_map.get(*db))
-        .collect();
-    targets.sort_unstable();
-    targets.dedup();
-    let merging = options.on_conflict == OnConflict::Replace && targets.len() < sources.len();
-    if (surveys.len() < 2 || share_no_slot) && !merging {
+    let dbs = surveys.iter().flat_map(|s| s.dbs.keys().copied());
+    let policies = &options.policies;
+    let names = &policies.transform.names;
+    let merging = options.on_conflict == OnConflict::Replace
+        && (names.may_merge() || policies.db_map.merges(dbs));
+    // Names in different slots are different names, and stay so unless something is done to them.
+    if (surveys.len() < 2 || share_no_slot && names.keeps_apart()) && !merging {
         return Ok(());
     }
+    find_overlaps(how, run, inputs, options, merging, selection)
+}
+
+/// The same, whatever the names say.
+pub(super) fn find_overlaps(
+    how: &ReadArgs,
+    run: &Run,
+    inputs: &mut Inputs,
+    options: &Options,
+    merging: bool,
+    selection: &mut Selection,
+) -> Result<()> {
     let snapshot_options = plan::snapshot_options(how);
     let mut overlaps = load::Overlaps::new(options, merging);
     for index in 0..inputs.len() {
@@ -522,30 +543,35 @@ pub(super) fn refuse_overlaps(
             })
             .map_err(|error| error.or_input(input.name()))?;
     }
-    let names: Vec<String> = inputs
+    let inputs_names: Vec<String> = inputs
         .sources()
         .iter()
         .map(|source| source.name().to_owned())
         .collect();
-    let last = std::cell::RefCell::new(Vec::new());
+    let names = &options.policies.transform.names;
+    // What the two that are told of last are called in the file.
+    let last: std::cell::RefCell<Vec<(load::Where, Vec<u8>)>> = std::cell::RefCell::default();
     overlaps.refuse(
         |entry| {
             let input = run.open(inputs, entry.input)?;
             let snapshot = Snapshot::with_options(input.bytes(), snapshot_options)?;
+            let key = snapshot.key_at(entry.offset, entry.dialect)?;
+            let mut last = last.borrow_mut();
+            let before = last.pop();
+            last.clear();
+            last.extend(before);
+            last.push((entry, key.preview(128)));
             // Of longer names the beginning: those are not worth a doubt.
-            let name = snapshot
-                .key_at(entry.offset, entry.dialect)?
-                .preview(1 << 20);
-            last.replace(name.clone());
-            Ok(name)
+            Ok(names.preview(entry.db, &key, 1 << 20))
         },
         |entry| {
-            let name = last.borrow();
+            let last = last.borrow();
+            let name = last.iter().find(|(of, _)| *of == entry);
             format!(
                 "{} at offset {} of {}",
-                Escaped(name.get(..128).unwrap_or(&name)),
+                Escaped(name.map_or(&b""[..], |(_, name)| name)),
                 entry.offset,
-                names.get(entry.input).map_or("", String::as_str)
+                inputs_names.get(entry.input).map_or("", String::as_str)
             )
         },
     )
@@ -1009,8 +1035,8 @@ fn figures(report: &Report) -> Map<String, Value> {
 }
 
 /// How what was loaded is compared: as it was to arrive. What is read counts as access where the server knows no better.
-fn compare_options(args: &LoadArgs, run: &Run) -> Comparison {
-    let arrival = options(args, run);
+fn compare_options(args: &LoadArgs, run: &Run, policies: Policies) -> Comparison {
+    let arrival = options(args, run, policies);
     Comparison {
         policies: arrival.policies,
         connections: arrival.connections,

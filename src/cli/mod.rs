@@ -4,6 +4,7 @@
 //! and the terminal.
 
 mod args;
+mod arrival;
 mod check;
 mod compare;
 mod exit;

@@ -1,6 +1,5 @@
 //! What was meant: the run's one instant, its inputs, its selection, its connections. Made from what was typed, once.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,9 +16,7 @@ use rdbridge::time::Timestamp;
 use rdbridge::verbs::Position;
 use rdbridge::{Error, ErrorKind, Result};
 
-use super::args::{
-    ArrivalArgs, CommonArgs, ConnectArgs, DestinationArgs, InputArgs, ReadArgs, SelectArgs,
-};
+use super::args::{CommonArgs, ConnectArgs, DestinationArgs, InputArgs, ReadArgs, SelectArgs};
 use super::progress::Progress;
 use super::secrets;
 
@@ -270,24 +267,6 @@ pub(crate) fn spool_dir(args: &ReadArgs) -> PathBuf {
 /// Threads for walking values, besides the one that reads: two are enough to be ahead of any output.
 pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
-}
-
-/// Options that change what arrives, as they are recorded.
-pub(crate) fn arrival_options(args: &ArrivalArgs) -> BTreeMap<String, String> {
-    let mut options = BTreeMap::new();
-    options.insert(
-        "--expired".to_owned(),
-        format!("{:?}", args.expired).to_lowercase(),
-    );
-    if !args.map_db.is_empty() {
-        let pairs: Vec<String> = args
-            .map_db
-            .iter()
-            .map(|(from, to)| format!("{from}:{to}"))
-            .collect();
-        options.insert("--map-db".to_owned(), pairs.join(" "));
-    }
-    options
 }
 
 /// How snapshots are read.

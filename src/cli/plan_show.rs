@@ -18,6 +18,8 @@ pub(crate) struct Shown<'a> {
     /// Commands that the plan itself sent.
     pub(crate) sent: u64,
     pub(crate) on_conflict: OnConflict,
+    /// What changes on the way.
+    pub(crate) arrival: Vec<String>,
 }
 
 /// Lines with labels.
@@ -43,6 +45,7 @@ pub(crate) fn show(shown: &Shown<'_>, out: &mut impl Write) -> io::Result<()> {
     for ((name, found), label) in shown.told.iter().zip(labels("input")) {
         lines.add(label, format!("{name}: {found}"));
     }
+    listed("arrives", &shown.arrival, &mut lines);
     if let Some(at) = &report.there {
         destination(shown, at, &mut lines);
         memory(at, &mut lines);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdbridge::error::Escaped;
 use rdbridge::input::Inputs;
-use rdbridge::replay::{DbMap, Policies};
+use rdbridge::replay::Policies;
 use rdbridge::resp::{Arg, Connector, Trace};
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
@@ -19,6 +19,7 @@ use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use super::args::{Cluster, Functions, PlanArgs, Scripts};
+use super::arrival;
 use super::exit::Exit;
 use super::load::{found, refuse_overlaps, survey};
 use super::output::{Out, input_name};
@@ -53,6 +54,17 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         .transpose()?;
     let mut inputs = run.inputs(&args.input, "plan")?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
+    let replace = OnConflict::from(args.policy.on_conflict) == OnConflict::Replace;
+    let mut policies = arrival::policies(&args.arrival, run, replace, args.loss.allowed())?;
+    let shift_ms = arrival::expiries(
+        &args.arrival,
+        &args.input.how,
+        run,
+        &mut inputs,
+        None,
+        &mut policies,
+    )?;
+    let transform = policies.transform.clone();
     // A destination that is not there is said now, not after the dump was read.
     let mut into_cluster = args.cluster.cluster == Cluster::Yes;
     if let Some(connector) = &connector {
@@ -71,6 +83,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             &args.input.how,
             args.policy.ignore_aof_tail,
             run,
+            &transform,
             &mut selection,
         )
         .map_err(|error| error.or_input(input.name()))?;
@@ -87,7 +100,14 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             &mut selection,
             &|input, selection| {
                 let ignore_tail = args.policy.ignore_aof_tail;
-                survey(input, &args.input.how, ignore_tail, run, selection)
+                survey(
+                    input,
+                    &args.input.how,
+                    ignore_tail,
+                    run,
+                    &transform,
+                    selection,
+                )
             },
         )?,
         None => shards::Together::default(),
@@ -95,7 +115,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     for (source, survey) in inputs.sources().iter().zip(&surveys) {
         told.push((source.name().to_owned(), found(survey, run)));
     }
-    let options = options(args, run, &selection, &surveys);
+    let options = options(args, run, policies, &selection, &surveys);
     refuse_overlaps(
         &args.input.how,
         run,
@@ -135,6 +155,8 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
                 .map(|((name, _), survey)| input_figures(name, survey))
                 .collect();
             object.insert("inputs".into(), json!(inputs));
+            object.insert("arrival".into(), json!(arrival::typed(&args.arrival)));
+            object.insert("ttl_shift_ms".into(), json!(shift_ms));
             let address = connector.as_ref().map(|c| c.address.to_string());
             object.insert("address".into(), json!(address));
             object.insert("slots_without_keys".into(), json!(together.gaps));
@@ -158,6 +180,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
                 address,
                 sent,
                 on_conflict,
+                arrival: arrives(args, shift_ms),
             },
             out,
         )?;
@@ -168,6 +191,21 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         super::say(&format!("load would not begin: {error}"));
     }
     Ok(exit)
+}
+
+/// What changes on the way, in words; nothing where nothing does.
+fn arrives(args: &PlanArgs, shift_ms: Option<i64>) -> Vec<String> {
+    let typed = arrival::typed(&args.arrival).into_iter();
+    let changed = typed.filter(|(name, value)| name != "--expired" || value != "drop");
+    changed
+        .map(|(name, value)| match shift_ms {
+            Some(ms) if name == "--ttl-policy" => format!(
+                "{name} {value}: expiries move by {} if the load begins now",
+                arrival::moved(ms)
+            ),
+            _ => format!("{name} {value}"),
+        })
+        .collect()
 }
 
 /// A connector that tells of every command.
@@ -221,18 +259,18 @@ fn servers(args: &PlanArgs) -> Result<Vec<Assumed>> {
     }
 }
 
-fn options(args: &PlanArgs, run: &Run, selection: &Selection, surveys: &[Survey]) -> Options {
+fn options(
+    args: &PlanArgs,
+    run: &Run,
+    policies: Policies,
+    selection: &Selection,
+    surveys: &[Survey],
+) -> Options {
     let policy = &args.policy;
     let libraries = surveys.iter().any(|survey| !survey.functions.is_empty());
     let left_out = libraries && policy.functions.is_none() && !selection.is_all();
     Options {
-        policies: Policies {
-            now_ms: run.now.0,
-            expired: args.arrival.expired,
-            replace: OnConflict::from(policy.on_conflict) == OnConflict::Replace,
-            db_map: DbMap::new(args.arrival.map_db.iter().copied()),
-            allow_loss: args.loss.allowed(),
-        },
+        policies,
         by_its_clock: !run.now_is_given,
         probe: !args.no_probe,
         measure: !args.no_probe,

@@ -201,6 +201,9 @@ pub struct Record {
     /// So much of that instant is what the destination's clock was before ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_ms: Option<i64>,
+    /// By how many milliseconds `--ttl-policy shift` moves expiries: fixed at the first start. `None` where that is not wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_shift_ms: Option<i64>,
     /// What the names of its staging keys have behind `~rdbridge~`, before the position of their entry: values are built under
     /// such names where no `RESTORE` takes them. All that may be left of it are names of entries that are uncertain, and only
     /// those are ever removed.

@@ -43,7 +43,8 @@ impl<'data, T> Comparer<'_, 'data, T> {
     fn alone_verdict(&mut self, wanted: &Wanted<'data>) -> Result<Verdict> {
         let entry = &wanted.entry;
         let mut room = NameRoom::new(Some(&self.bench.spool_dir));
-        let key = match room.bytes(&entry.key) {
+        let names = &self.bench.transform.names;
+        let key = match names.in_room(entry.db, &entry.key, &mut room) {
             Ok(key) => key,
             Err(error) => return Ok(unreadable_name(&error)),
         };

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::name_room::NameRoom;
 use crate::resp::{Connection, Talk};
 use crate::snapshot::{Entry, Kind};
+use crate::transform::Transform;
 use crate::value::{Decoder, Lenient};
 use crate::wire::{Cursor, Str};
 
@@ -42,6 +43,8 @@ pub struct Bench {
     pub(super) text: Vec<u8>,
     pub(super) times: Vec<i64>,
     pub(super) spool_dir: std::path::PathBuf,
+    /// What keys are called at the destination, and what became of expiries.
+    pub(super) transform: Transform,
 }
 
 impl Bench {
@@ -54,13 +57,24 @@ impl Bench {
                 mine: decoder(),
                 theirs: decoder(),
                 prints: alike::Prints::new(),
+                as_they_are: true,
             },
             gathered: Gathered::default(),
             key: NameRoom::new(Some(spool_dir)),
             text: Vec::new(),
             times: Vec::new(),
             spool_dir: spool_dir.to_owned(),
+            transform: Transform::default(),
         }
+    }
+
+    /// For keys that arrived under other names, or with other expiries inside their values.
+    #[must_use]
+    pub fn arriving(mut self, transform: &Transform) -> Self {
+        self.transform = transform.clone();
+        self.decoders.mine.set_expiries(transform.expiries);
+        self.decoders.as_they_are = transform.expiries.is_keep();
+        self
     }
 }
 
@@ -248,7 +262,7 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
 
     /// How an entry is asked for; in words why it cannot be.
     fn plan(&mut self, entry: &Entry<'_>, closer: bool) -> std::result::Result<Plan, String> {
-        if !entry.sub_expires.is_empty() {
+        if !entry.sub_expires.is_empty() && !self.bench.transform.expiries.strips() {
             return Err(
                 "its members have expiries of their own (KeyDB), which cannot be asked for"
                     .to_owned(),
@@ -330,7 +344,9 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
         if matches!(plan, Plan::Alone) {
             return self.alone(wanted, ticket);
         }
-        if let Err(error) = self.bench.key.bytes(&wanted.entry.key) {
+        let Bench { transform, key, .. } = &mut *self.bench;
+        let names = &transform.names;
+        if let Err(error) = names.in_room(wanted.entry.db, &wanted.entry.key, key) {
             self.judged
                 .push_back((wanted, ticket, unreadable_name(&error)));
             return Ok(());
@@ -396,9 +412,10 @@ impl<'c, 'data, T> Comparer<'c, 'data, T> {
             decoders,
             gathered,
             key: scratch,
+            transform,
             ..
         } = &mut *self.bench;
-        let key = scratch.bytes(&entry.key)?;
+        let key = transform.names.in_room(entry.db, &entry.key, scratch)?;
         let talk = &mut self.talk;
         match plan {
             Plan::Text => {

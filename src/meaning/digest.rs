@@ -17,8 +17,8 @@
 //! * Expiry: `rdbridge expiry 1`, *n* database, *b* key, *n* expiry (milliseconds of Unix time, all ones for none), the sum of a SHA-256
 //!   for each field that expires: *b* field, *n* expiry.
 //!
-//! Bookkeeping is left out: entries ever added, times of consumers and deliveries, idle times. Database and expiry are those that
-//! the destination should have. A sum shows accidents; it is no protection against somebody who chooses keys to make two
+//! Bookkeeping is left out: entries ever added, times of consumers and deliveries, idle times. Database, key and expiries are those
+//! that the destination should have. A sum shows accidents; it is no protection against somebody who chooses keys to make two
 //! data sets look alike.
 
 use std::fmt;
@@ -29,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 use super::walk::{Walk, positive_zero};
 use super::{Expiry, Wanted};
 use crate::error::Result;
+use crate::transform::{Naming, Transform};
 use crate::value::{
     ArrayValue, Decoder, Element, Lenient, ModuleItem, Pending, Stream, StreamId, Value,
 };
@@ -89,6 +90,8 @@ impl Digests {
 #[derive(Debug)]
 pub struct Digester {
     decoder: Decoder<Lenient>,
+    names: Naming,
+    name: Vec<u8>,
 }
 
 impl Digester {
@@ -97,7 +100,17 @@ impl Digester {
     pub fn new(spool_dir: &Path) -> Self {
         Self {
             decoder: Decoder::with_findings(Some(spool_dir), Lenient),
+            names: Naming::default(),
+            name: Vec::new(),
         }
+    }
+
+    /// For keys that arrived under other names, or with other expiries inside their values.
+    #[must_use]
+    pub fn arriving(mut self, transform: &Transform) -> Self {
+        self.names = transform.names.clone();
+        self.decoder.set_expiries(transform.expiries);
+        self
     }
 
     /// The digests of one key, as the destination should have it.
@@ -106,9 +119,15 @@ impl Digester {
     /// `Corrupt` where key or value cannot be read; `Limit` and `Io` of the spool.
     pub fn of(&mut self, wanted: &Wanted<'_>) -> Result<Digests> {
         let entry = &wanted.entry;
-        let begin = |title: &str| -> Result<Hash> {
+        let names = &self.names;
+        let mut name = std::mem::take(&mut self.name);
+        let mut begin = |title: &str| -> Result<Hash> {
             let mut hash = Hash::new(title);
             hash.number(wanted.db);
+            if !names.is_identity() {
+                hash.text(names.of(entry.db, &entry.key, &mut name)?);
+                return Ok(hash);
+            }
             hash.number(entry.key.len());
             let mut pieces = entry.key.pieces();
             while let Some(piece) = pieces.next_piece()? {
@@ -117,6 +136,7 @@ impl Digester {
             Ok(hash)
         };
         let (mut value, mut expiry) = (begin("rdbridge value 1")?, begin("rdbridge expiry 1")?);
+        self.name = name;
         let kind = entry.type_info().map_or("unknown", |info| info.kind.name());
         value.text(kind.as_bytes());
         expiry.number(match wanted.expiry {

@@ -21,6 +21,8 @@ pub(super) struct Decoders {
     pub(super) mine: Decoder<Lenient>,
     pub(super) theirs: Decoder<Lenient>,
     pub(super) prints: Prints,
+    /// Expiries inside of values arrive as they stand in the file.
+    pub(super) as_they_are: bool,
 }
 
 /// Holds a payload against the entry. `None` where reading by type must tell more.
@@ -43,6 +45,7 @@ pub(super) fn judge(
     // Below this number a type is the same one everywhere, but for Dragonfly's.
     let one_type = entry.value_type < ValueType::HASH_2 || entry.dialect == dialect;
     if one_type
+        && (decoders.as_they_are || !may_have_expiries_inside(entry))
         && entry.dialect != Dialect::Dragonfly
         && let Ok(own) = Payload::unsealed(entry)
         && own.content_is(content)
@@ -114,6 +117,12 @@ pub(super) fn judge(
             None => None,
         },
     })
+}
+
+/// Whether its fields or members can have expiries of their own.
+fn may_have_expiries_inside(entry: &Entry<'_>) -> bool {
+    let kind = entry.type_info().map(|info| info.kind);
+    matches!(kind, Some(Kind::Hash | Kind::Set)) && entry.value_type >= ValueType::HASH_2
 }
 
 /// For types that no command reads whole, the verdict where their payloads differ.

@@ -92,10 +92,19 @@ pub fn older_forms(form: Form) -> &'static [Form] {
     }
 }
 
-/// The form itself, where a value can be mended by writing it once more: streams have counters that newer servers refuse.
+/// The form itself, where a value can be mended by writing it once more: streams have counters that newer servers refuse, and
+/// hashes expiries of fields that may have to change.
 #[must_use]
 pub fn mended_form(form: Form) -> Option<Form> {
-    super::stream::form(form).map(|_| form)
+    let is_hash = matches!(form, Form::HASH_METADATA | Form::HASH_2);
+    (is_hash || super::stream::form(form).is_some()).then_some(form)
+}
+
+/// Whether parts of such a value can have expiries of their own.
+#[must_use]
+pub fn may_have_expiries_inside(form: Form) -> bool {
+    may_have_field_expiries(form)
+        || matches!((form.value_type.0, form.dialect), (32, Dialect::Dragonfly))
 }
 
 /// Whether fields of such a hash can have expiries.

@@ -42,10 +42,11 @@ mod tests;
 use std::path::Path;
 
 use body::Body;
-pub use form::{Form, mended_form, older_forms};
+pub use form::{Form, may_have_expiries_inside, mended_form, older_forms};
 
 use crate::error::{Error, Place, Result};
 use crate::snapshot::{Entry, ValueType};
+use crate::transform::Expiries;
 use crate::value::commands::{Loss, Losses};
 use crate::value::{Decoder, Value};
 use crate::wire::length;
@@ -60,6 +61,8 @@ pub struct Terms {
     pub now_ms: i64,
     /// The most bytes that a body may have.
     pub most: u64,
+    /// What becomes of the expiries of fields and members.
+    pub inside: Expiries,
 }
 
 /// What came of it.
@@ -178,6 +181,7 @@ impl Reencoder {
     ) -> Result<Outcome<'a>> {
         let Self { decoder, body } = self;
         body.begin(terms.most);
+        decoder.set_expiries(terms.inside);
         let mut writing = Writing {
             body,
             losses: Losses::default(),

@@ -27,6 +27,7 @@ fn terms(allowed: &[Loss]) -> Terms {
         allowed: allowed.iter().copied().collect(),
         now_ms: 1_000,
         most: u64::MAX,
+        inside: Expiries::default(),
     }
 }
 
@@ -183,6 +184,53 @@ fn a_stream_in_its_own_form_has_its_counters_mended() {
         assert_eq!(mend(&wrong), (expected, false), "form {number}");
     }
     assert_eq!(mended_form(Form::HASH), None);
+}
+
+#[test]
+fn fields_expire_when_their_hash_arrives_so() {
+    use crate::transform::TtlRules;
+
+    // Fields f at 2000 and g never, h at 2500, with values.
+    let redis = hex("d0070000 00000000 03 01 0166 0176 00 0167 0176 81 00000000000001f5 0168 0176");
+    let valkey = hex("01 0166 0176 d007000000000000");
+    let arrives = |entry: &Entry<'_>, to: Form, rules: &str| {
+        let rules: TtlRules = rules.parse().unwrap();
+        let terms = Terms {
+            inside: rules.at(1_000, 0),
+            ..terms(&[])
+        };
+        let mut reencoder = Reencoder::new(None);
+        let Outcome::Done(done) = reencoder.encode(entry, to, &terms).unwrap() else {
+            panic!("nothing is lost")
+        };
+        let body = done.to_vec();
+        let again =
+            crate::value::test_support::entry(done.form.value_type.0, done.form.dialect, &body);
+        (done.form, show(&mut Decoder::new(None), &again).unwrap())
+    };
+    let own = entry(24, R, &redis);
+    let shown = show(&mut Decoder::new(None), &own).unwrap();
+    assert!(shown.contains("2000") && shown.contains("2500"), "{shown}");
+    for (rules, f, h) in [
+        ("shift=7s", "9000", "9500"),
+        ("max=1200ms", "2000", "2200"),
+        ("min=1200ms", "2200", "2500"),
+    ] {
+        let expected = shown.replace("2000", f).replace("2500", h);
+        let to = [Form::HASH_METADATA, Form::HASH_2].map(|to| arrives(&own, to, rules));
+        assert_eq!(to[0], (Form::HASH_METADATA, expected.clone()), "{rules}");
+        assert_eq!(to[1], (Form::HASH_2, expected), "{rules}");
+    }
+    let (form, stripped) = arrives(&own, Form::HASH_METADATA, "strip");
+    assert_eq!(form, Form::HASH);
+    assert!(!stripped.contains("2000"), "{stripped}");
+    let theirs = entry(22, V, &valkey);
+    assert!(
+        arrives(&theirs, Form::HASH_2, "shift=1s")
+            .1
+            .contains("3000")
+    );
+    assert_eq!(mended_form(Form::HASH_2), Some(Form::HASH_2));
 }
 
 #[test]

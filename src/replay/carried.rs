@@ -3,6 +3,7 @@
 use super::{ByCommands, Policies, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::snapshot::{Entry, Kind};
+use crate::transform::Expiries;
 use crate::value::commands::{Arrival, Commands, Limits, Loss, Losses};
 use crate::value::{Decoder, Element};
 use crate::wire::Str;
@@ -51,7 +52,7 @@ pub fn carried(
     let Some(known) = terms.commands else {
         return Ok(Carried::Refused(by.why.clone().into_owned()));
     };
-    let walked = match walk(decoder, entry, terms) {
+    let walked = match walk(decoder, entry, terms, policies.transform.expiries) {
         Ok(walked) => walked,
         Err(error) if error.kind() == ErrorKind::Io => return Err(error),
         Err(_) if by.stall_ms.is_some() => return Ok(Carried::Whole(None)),
@@ -97,7 +98,12 @@ struct Walked {
     kind: Option<Kind>,
 }
 
-fn walk(decoder: &mut Decoder, entry: &Entry<'_>, terms: &Terms) -> Result<Walked> {
+fn walk(
+    decoder: &mut Decoder,
+    entry: &Entry<'_>,
+    terms: &Terms,
+    inside: Expiries,
+) -> Result<Walked> {
     let vocabulary = match terms.commands {
         Some(known) => known.vocabulary,
         None => crate::value::commands::Vocabulary::redis(5, 0),
@@ -105,6 +111,7 @@ fn walk(decoder: &mut Decoder, entry: &Entry<'_>, terms: &Terms) -> Result<Walke
     let arrival = Arrival {
         key: Element::Bytes(b""),
         expire_at_ms: None,
+        inside,
     };
     let mut commands = Commands::new(decoder, entry, arrival, vocabulary, Limits::default())?;
     let most = terms.max_bulk;

@@ -123,6 +123,7 @@ impl Ladder {
             allowed: policies.allow_loss,
             now_ms: policies.now_ms,
             most: terms.max_bulk.saturating_sub(room),
+            inside: policies.transform.expiries,
         };
         let done = match self.reencoder.encode(entry, form, &asked) {
             Ok(reencode::Outcome::Done(done)) => done,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use regex::bytes::{Captures, Regex};
 
 use crate::error::{Error, ErrorKind, Result, unescape};
+use crate::name_room::NameRoom;
 use crate::wire::Str;
 
 /// Names of more bytes are not changed but refused: they are made in memory.
@@ -293,6 +294,23 @@ impl Naming {
         match &self.0 {
             None => key.bytes(scratch),
             Some(rules) => rules.of(db, key, scratch),
+        }
+    }
+
+    /// The same, where `room` takes names of any length that are not changed.
+    ///
+    /// # Errors
+    /// As [`Naming::of`], and those of [`NameRoom::bytes`].
+    #[inline]
+    pub fn in_room<'s, 'data: 's>(
+        &self,
+        db: u64,
+        key: &Str<'data>,
+        room: &'s mut NameRoom,
+    ) -> Result<&'s [u8]> {
+        match &self.0 {
+            None => room.bytes(key),
+            Some(rules) => rules.of(db, key, room.buffer()),
         }
     }
 

@@ -16,6 +16,7 @@ use super::unique::Unique;
 use super::zset::Zset;
 use crate::error::{Error, Place, Result};
 use crate::snapshot::{Dialect, Entry, Kind};
+use crate::transform::Expiries;
 use crate::wire::string::Lzf;
 use crate::wire::{Cursor, Str};
 
@@ -32,6 +33,8 @@ pub struct Decoder<F: Findings = Strict> {
     pub(super) names: Hold,
     pub(super) text: [Vec<u8>; 3],
     pub(super) spool_dir: Option<Arc<Path>>,
+    /// What becomes of the expiries of fields and members.
+    pub(super) expiries: Expiries,
     /// Made when it is first needed.
     pub(super) unique: Option<Box<[Unique; 2]>>,
 }
@@ -122,8 +125,14 @@ impl<F: Findings> Decoder<F> {
             names: Hold::default(),
             text: Default::default(),
             spool_dir: spool_dir.map(Arc::from),
+            expiries: Expiries::default(),
             unique: None,
         }
+    }
+
+    /// From now on, fields and members have the expiries that they arrive with. By default those of the file.
+    pub fn set_expiries(&mut self, expiries: Expiries) {
+        self.expiries = expiries;
     }
 
     /// Who hears of broken rules.

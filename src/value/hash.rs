@@ -244,7 +244,7 @@ impl<'d, F: Findings> Hash<'d, F> {
         if self.done {
             return Ok(None);
         }
-        let step = match self.form {
+        let mut step = match self.form {
             Form::PackedPairs => self.local(Self::read_pair),
             Form::PackedTriples => self.local(Self::read_triple),
             Form::Template { .. } => self.local(Self::read_template),
@@ -253,6 +253,11 @@ impl<'d, F: Findings> Hash<'d, F> {
         if step.is_none() {
             self.done = true;
             expect_end(&self.cursor, &mut self.decoder.findings)?;
+        }
+        if let Some((_, _, expiry)) = &mut step
+            && let Some(at) = *expiry
+        {
+            *expiry = self.decoder.expiries.arrives(at);
         }
         Ok(step)
     }

@@ -118,6 +118,7 @@ impl<'d, F: Findings> Set<'d, F> {
                 None
             };
             if let Some(member) = member {
+                let expiry = expiry.and_then(|at| self.decoder.expiries.arrives(at));
                 return Ok(Some((member, expiry)));
             }
         }

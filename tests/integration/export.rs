@@ -210,6 +210,7 @@ fn vocabulary(server: &str) -> Vocabulary {
 fn losses(entry: &Entry<'_>, words: Vocabulary) -> Losses {
     let mut decoder = Decoder::new(Some(&std::env::temp_dir()));
     let arrival = Arrival {
+        inside: rdbridge::transform::Expiries::default(),
         key: Element::Bytes(b"k"),
         expire_at_ms: None,
     };

@@ -22,10 +22,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fingerprint", &["error", "units", "mapped", "spool"]),
     // L1: bytes of the two sides. They do not know each other.
     ("wire", &["error", "units"]),
-    ("transform", &["error", "time", "wire"]),
     ("resp", &["error", "units", "spool"]),
     ("input", &["error", "units", "time", "mapped", "spool"]),
     ("name_room", &["error", "spool", "wire"]),
+    ("transform", &["error", "time", "wire", "name_room"]),
     // L2: the container.
     ("snapshot", &["error", "units", "time", "wire"]),
     ("payload", &["error", "units", "wire", "snapshot"]),
@@ -100,6 +100,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "units",
             "time",
             "wire",
+            "name_room",
             "transform",
             "resp",
             "snapshot",

@@ -102,6 +102,9 @@ mod read_back;
 // What a load does where a server does not take a command.
 mod reactions;
 
+// Other names, databases and expiries than those of the file.
+mod arrives;
+
 // Destinations whose clocks are not ours.
 mod clock;
 

@@ -192,6 +192,7 @@ fn replay(connection: &mut redis::Connection, entry: &Entry<'_>, words: Vocabula
     let mut name = Vec::new();
     let key = Element::of(entry.key, &mut name).expect("a sound key");
     let arrival = Arrival {
+        inside: rdbridge::transform::Expiries::default(),
         key,
         expire_at_ms: entry.expire_at_ms,
     };

@@ -33,6 +33,7 @@ fn record() -> Record {
         options: BTreeMap::from([("--on-conflict".into(), "fail".into())]),
         instant_ms: 1,
         clock_ahead_ms: None,
+        ttl_shift_ms: None,
         staging: "0123456789ab".to_owned(),
         functions: Counted::default(),
         ledger: None,

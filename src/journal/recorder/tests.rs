@@ -20,6 +20,7 @@ fn record(entries: u64) -> Record {
         options: BTreeMap::new(),
         instant_ms: 0,
         clock_ahead_ms: None,
+        ttl_shift_ms: None,
         staging: "0123456789ab".to_owned(),
         functions: Counted::default(),
         ledger: None,

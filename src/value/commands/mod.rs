@@ -32,6 +32,7 @@ use super::stream::StreamId;
 use super::subexpire::sub_expires;
 use crate::error::{Error, Result};
 use crate::snapshot::{Entry, Kind};
+use crate::transform::Expiries;
 use crate::wire::Str;
 use crate::wire::string::Lzf;
 
@@ -336,6 +337,7 @@ pub struct Commands<'d, F: Findings = Strict> {
     vocabulary: Vocabulary,
     losses: Losses,
     expire_at_ms: Option<i64>,
+    inside: Expiries,
     sub_expires: &'d [u8],
     stage: Stage,
 }
@@ -366,6 +368,8 @@ pub struct Arrival<'k> {
     pub key: Element<'k>,
     /// Its expiry in milliseconds of Unix time, set by the last command.
     pub expire_at_ms: Option<i64>,
+    /// What becomes of the expiries of its fields and members.
+    pub inside: Expiries,
 }
 
 impl<'d, F: Findings> Commands<'d, F> {
@@ -391,6 +395,7 @@ impl<'d, F: Findings> Commands<'d, F> {
             losses.add(Loss::KeyFlags);
         }
         let kind = entry.type_info().map(|info| info.kind);
+        decoder.set_expiries(arrival.inside);
         let source = match decoder.decode(entry)? {
             Value::String(element) => Source::Whole(element, "SET"),
             Value::Json(element) if vocabulary.json => Source::Whole(element, "JSON.SET"),
@@ -432,7 +437,11 @@ impl<'d, F: Findings> Commands<'d, F> {
             vocabulary,
             losses,
             expire_at_ms: arrival.expire_at_ms,
-            sub_expires: entry.sub_expires,
+            inside: arrival.inside,
+            sub_expires: match arrival.inside.strips() {
+                true => &[],
+                false => entry.sub_expires,
+            },
             stage: Stage::Value,
         })
     }
@@ -501,6 +510,7 @@ impl<'d, F: Findings> Commands<'d, F> {
         if self.stage == Stage::SubExpires {
             if let Some((member, at, rest)) = sub_expires(self.sub_expires)? {
                 self.sub_expires = rest;
+                let at = self.inside.arrives(at).unwrap_or(at);
                 if let Some(command) = vocabulary.member_expiry {
                     batch.begin(command);
                     let mut text = Vec::new();
@@ -564,6 +574,7 @@ pub(super) fn walk_all<F: Findings>(decoder: &mut Decoder<F>, entry: &Entry<'_>)
     let arrival = Arrival {
         key: Element::Bytes(b"k"),
         expire_at_ms: None,
+        inside: Expiries::default(),
     };
     let words = Vocabulary::redis(8, 10);
     let Ok(mut commands) = Commands::new(decoder, entry, arrival, words, Limits::default()) else {

@@ -17,6 +17,7 @@ fn all_of(
     let dir = tempfile::tempdir().unwrap();
     let mut decoder = Decoder::with_findings(Some(dir.path()), Lenient);
     let arrival = Arrival {
+        inside: Expiries::default(),
         key: Element::Bytes(b"k"),
         expire_at_ms: entry.expire_at_ms,
     };
@@ -181,6 +182,7 @@ fn large_elements_stand_alone_and_are_whole() {
     let mut decoder = Decoder::new(Some(dir.path()));
     let entry = entry(4, R, &body);
     let arrival = Arrival {
+        inside: Expiries::default(),
         key: Element::Bytes(b"k"),
         expire_at_ms: None,
     };

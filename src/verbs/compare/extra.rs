@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::fingerprint::{FingerprintKey, Fingerprints, Members, Record, Sorter};
 use crate::resp::{Connector, Talk, Token};
 use crate::snapshot::Entry;
+use crate::transform::Naming;
 use crate::verbs::{Position, Watch};
 
 /// Fingerprints in memory at most, of the dump's names and of those found.
@@ -28,6 +29,7 @@ pub(super) struct Names {
     keys: [FingerprintKey; 2],
     names: Fingerprints,
     dir: PathBuf,
+    scratch: Vec<u8>,
 }
 
 impl Names {
@@ -37,13 +39,24 @@ impl Names {
             names: Fingerprints::with_memory(dir, &keys[0], IN_MEMORY),
             keys,
             dir: dir.to_owned(),
+            scratch: Vec::new(),
         }
     }
 
-    /// Adds an entry's name in a database of the destination.
-    pub(super) fn add(&mut self, db: u64, entry: &Entry<'_>) -> Result<()> {
+    /// Adds an entry in a database of the destination, as it is called there.
+    pub(super) fn add(&mut self, db: u64, entry: &Entry<'_>, names: &Naming) -> Result<()> {
         let [a, b] = &self.keys;
         let (mut first, mut second) = (a.pieces(db), b.pieces(db));
+        if !names.is_identity() {
+            // One that is too long to be renamed did not arrive.
+            if let Ok(name) = names.of(entry.db, &entry.key, &mut self.scratch) {
+                first.push(name);
+                second.push(name);
+                self.names
+                    .add_fingerprint(first.finish(), second.finish())?;
+            }
+            return Ok(());
+        }
         let mut pieces = entry.key.pieces();
         while let Some(piece) = pieces.next_piece()? {
             first.push(piece);
@@ -60,7 +73,9 @@ impl Names {
         watcher: &dyn Watcher,
         watch: &mut Watch<'_>,
     ) -> Result<u64> {
-        let Self { keys, names, dir } = self;
+        let Self {
+            keys, names, dir, ..
+        } = self;
         let mut members = Members::build(names.finish()?, &keys[0], &dir)?;
         let mut others = Sorter::new(&dir, IN_MEMORY);
         let mut told: HashSet<(u64, u64)> = HashSet::new();

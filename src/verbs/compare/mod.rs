@@ -33,6 +33,7 @@ use crate::select::Selection;
 use crate::snapshot::{Entry, Record, Snapshot};
 use crate::survey::Survey;
 use crate::target::{Facts, NodeMap};
+use crate::transform::{Naming, Transform};
 use crate::verbs::sample::Sample;
 use crate::verbs::{Ticker, Watch};
 use nodes::{Found, Nodes};
@@ -213,10 +214,11 @@ impl Digested {
 pub fn survey(
     snapshot: &Snapshot<'_>,
     selection: &mut Selection,
-    now_ms: i64,
+    (now_ms, transform): (i64, &Transform),
     watch: &mut Watch<'_>,
 ) -> Result<Survey> {
-    let mut survey = Survey::new(crate::snapshot::Producer::new(snapshot.header()));
+    let producer = crate::snapshot::Producer::new(snapshot.header());
+    let mut survey = Survey::new(producer).arriving(transform);
     let mut records = snapshot.records();
     let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
     while let Some(record) = records.next_record()? {
@@ -519,6 +521,7 @@ impl Compare {
             input,
             abilities: &self.abilities,
             spool_dir: &self.options.spool_dir,
+            transform: &self.options.policies.transform,
             watcher,
             stop: &stop,
             pace: &self.pace,
@@ -544,6 +547,7 @@ impl Compare {
             let mut feeder = Feeder {
                 lanes,
                 nodes: &self.nodes,
+                names: &self.options.policies.transform.names,
                 key: Vec::new(),
                 unsent: 0,
             };
@@ -705,6 +709,7 @@ impl Lane<'_> {
 struct Feeder<'run, 'data> {
     lanes: Vec<Lane<'data>>,
     nodes: &'run Nodes,
+    names: &'run Naming,
     key: Vec<u8>,
     /// Entries that no connection took.
     unsent: u64,
@@ -712,7 +717,9 @@ struct Feeder<'run, 'data> {
 
 impl<'data> Feeder<'_, 'data> {
     fn push(&mut self, wanted: Wanted<'data>) {
-        let server = self.nodes.of_entry(&wanted.entry, &mut self.key);
+        let server = self
+            .nodes
+            .of_entry(&wanted.entry, self.names, &mut self.key);
         let Some(lane) = self.lanes.get_mut(server) else {
             self.unsent += 1;
             return;
@@ -782,7 +789,8 @@ fn feed<'data>(
         let admitted = (|| {
             ticker.tick(watch, entry.end(), *entries)?;
             if let Some(names) = &mut feed.names {
-                names.add(feed.policies.db_map.get(entry.db), &entry)?;
+                let db = feed.policies.db_map.get(entry.db);
+                names.add(db, &entry, &feed.policies.transform.names)?;
             }
             selection.admits(&entry, &mut scratch)
         })();

@@ -6,6 +6,7 @@ use crate::resp::{Connection, Connector};
 use crate::select::{slot_of, slot_of_name};
 use crate::snapshot::Entry;
 use crate::target::{Facts, Role, Topology};
+use crate::transform::Naming;
 use crate::verbs::topology::{self, Where};
 
 /// The servers that are read; at least one.
@@ -109,10 +110,20 @@ impl Nodes {
     }
 
     /// The same of an entry. A name that cannot be read goes anywhere: it is judged there.
-    pub(super) fn of_entry(&self, entry: &Entry<'_>, scratch: &mut Vec<u8>) -> usize {
+    pub(super) fn of_entry(
+        &self,
+        entry: &Entry<'_>,
+        names: &Naming,
+        scratch: &mut Vec<u8>,
+    ) -> usize {
         match &self.topology {
             None => 0,
-            Some(_) => slot_of_name(&entry.key, scratch).map_or(0, |slot| self.of_slot(slot)),
+            Some(_) if names.is_identity() => {
+                slot_of_name(&entry.key, scratch).map_or(0, |slot| self.of_slot(slot))
+            }
+            Some(_) => names
+                .of(entry.db, &entry.key, scratch)
+                .map_or(0, |key| self.of_key(key)),
         }
     }
 }

@@ -13,12 +13,15 @@ use crate::meaning::digest::Digester;
 use crate::meaning::{Abilities, Bench, Comparer, Expiry, Verdict, Wanted, no_touch};
 use crate::pace::{Cost, Pace};
 use crate::resp::Connector;
+use crate::transform::Transform;
 
 /// What all connections of a round share.
 pub(super) struct Shared<'run> {
     pub(super) input: u32,
     pub(super) abilities: &'run Abilities,
     pub(super) spool_dir: &'run Path,
+    /// What became of names and expiries.
+    pub(super) transform: &'run Transform,
     pub(super) watcher: &'run dyn Watcher,
     pub(super) stop: &'run Stop,
     /// How fast it may go.
@@ -106,8 +109,10 @@ pub(super) fn run<'data>(
 ) -> Counted {
     let mut counted = Counted::default();
     let mut waiting: VecDeque<Wanted<'data>> = VecDeque::new();
-    let mut bench = Bench::new(shared.spool_dir);
-    let mut digester = shared.digests.then(|| Digester::new(shared.spool_dir));
+    let mut bench = Bench::new(shared.spool_dir).arriving(shared.transform);
+    let mut digester = shared
+        .digests
+        .then(|| Digester::new(shared.spool_dir).arriving(shared.transform));
     let (mut open, mut failures) = (true, 0u32);
     let mut answered = Instant::now();
     while !shared.stop.is_set() && (open || !waiting.is_empty()) {
@@ -275,7 +280,10 @@ fn judge(
     if let Some(digester) = digester {
         match digester.of(wanted) {
             Ok(digests) => counted.digested.add_key(outcome, &digests),
-            Err(error) if error.kind() == ErrorKind::Corrupt => counted.digested.unknown = true,
+            // Its value cannot be read, or its name not be changed.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => {
+                counted.digested.unknown = true;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -236,7 +236,11 @@ fn takes_functions(target: Option<Assumed>) -> bool {
 
 /// The expiry with which an entry arrives; an error where it is dropped as expired.
 fn arrives_at(entry: &Entry<'_>, policies: &Policies) -> Result<Option<i64>, ()> {
-    match entry.expire_at_ms {
+    let expire_at_ms = match entry.expire_at_ms {
+        Some(at) => policies.transform.expiries.arrives(at),
+        None => None,
+    };
+    match expire_at_ms {
         Some(at) if at <= policies.now_ms => match policies.expired {
             ExpiredPolicy::Drop => Err(()),
             ExpiredPolicy::Persist => Ok(None),
@@ -318,6 +322,9 @@ impl Maker {
         }
         let told = match written {
             Ok(written) => written.told(),
+            Err(error) if error.kind() == ErrorKind::Limit && self.is_too_long(entry) => {
+                Some(Told::LeftOut(Outcome::Refused, without_entry(&error)))
+            }
             Err(error) if error.kind() == ErrorKind::Corrupt => Some(Told::LeftOut(
                 Outcome::Refused,
                 format!("it is damaged: {}", without_entry(&error)),
@@ -330,10 +337,26 @@ impl Maker {
         Ok(told)
     }
 
+    /// Whether its name cannot be changed.
+    fn is_too_long(&mut self, entry: &Entry<'_>) -> bool {
+        let names = &self.policies.transform.names;
+        !names.is_identity()
+            && names
+                .of(entry.db, &entry.key, &mut self.name)
+                .is_err_and(|error| error.kind() == ErrorKind::Limit)
+    }
+
     /// Writes the commands of one key, as far as the sink takes them.
     fn write(&mut self, entry: &Entry<'_>, sink: &mut Sink<'_, '_>) -> Result<Written> {
-        let key = Element::of(entry.key, &mut self.name)
-            .map_err(|error| error.or_entry(|| entry.context()))?;
+        let key = match self.policies.transform.names.is_identity() {
+            true => Element::of(entry.key, &mut self.name),
+            false => {
+                let names = &self.policies.transform.names;
+                let name = names.of(entry.db, &entry.key, &mut self.name);
+                name.map(Element::Bytes)
+            }
+        };
+        let key = key.map_err(|error| error.or_entry(|| entry.context()))?;
         if self.policies.replace {
             sink.begin(2)?;
             sink.arg(&Element::Bytes(b"DEL"))?;
@@ -342,6 +365,7 @@ impl Maker {
         let arrival = Arrival {
             key,
             expire_at_ms: arrives_at(entry, &self.policies).unwrap_or(None),
+            inside: self.policies.transform.expiries,
         };
         let mut commands = Commands::new(
             &mut self.decoder,

@@ -247,7 +247,7 @@ fn maker<'data>(
             }
             Decision::Skip(outcome, reason) => return Ok(Some(Note::LeftOut(outcome, reason))),
         };
-        let key = match key.bytes(&entry.key) {
+        let key = match policies.name_of(entry, &mut key) {
             Ok(key) => key,
             Err(error) => {
                 let reason = format!("its name cannot be read: {error}");

@@ -29,7 +29,9 @@ pub fn peek(head: &[u8], selection: &mut Selection, options: &Options) -> Option
             && entry.key.len() <= LONGEST_NAME
         {
             let db = options.policies.db_map.get(entry.db);
-            return Some((db, entry.key.bytes(&mut scratch).ok()?.to_vec()));
+            let names = &options.policies.transform.names;
+            let name = names.of(entry.db, &entry.key, &mut scratch).ok()?;
+            return Some((db, name.to_vec()));
         }
     }
     None

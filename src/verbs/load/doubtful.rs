@@ -27,7 +27,7 @@ pub(super) fn settle<'data>(
         ));
     };
     let mut to_send = Vec::new();
-    let mut bench = Bench::new(shared.spool_dir);
+    let mut bench = Bench::new(shared.spool_dir).arriving(&shared.policies.transform);
     let bytes = entries.iter().fold(0u64, |sum, entry| {
         sum.saturating_add(entry.value.len() as u64)
     });

@@ -52,6 +52,8 @@ impl Load {
             let Record::Entry(entry) = record else {
                 continue;
             };
+            let policies = &self.options.policies;
+            let names = &policies.transform.names;
             if entry.ordinal < next
                 || expires_in_parts(entry.value_type, entry.dialect)
                 || entry.key.len() > LONGEST_NAME
@@ -60,7 +62,6 @@ impl Load {
             {
                 continue;
             }
-            let policies = &self.options.policies;
             let decided = ladder.decide(&entry, &self.terms, policies, Step::RAW);
             let (db, expire_at_ms) = match decided {
                 Decision::Send(restore) => (restore.db, restore.expire_at_ms),
@@ -71,7 +72,9 @@ impl Load {
                 continue;
             }
             next = entry.ordinal.saturating_add(step);
-            let key = entry.key.bytes(&mut scratch)?;
+            let Ok(key) = names.of(entry.db, &entry.key, &mut scratch) else {
+                continue;
+            };
             let Some(connection) = connections.get_mut(self.shards.of_key(key)) else {
                 continue;
             };

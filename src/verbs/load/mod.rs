@@ -62,13 +62,14 @@ use crate::meaning::Abilities;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::{Pace, Rates};
 use crate::reencode::Form;
-use crate::replay::{Policies, Terms, max_stall_ms};
+use crate::replay::{EXPIRIES_CHANGE, Policies, Terms, max_stall_ms};
 use crate::resp::{Connector, WindowOptions};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Lent, ModuleId, Record, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::accept::with_older_forms;
 use crate::target::{Acceptance, Assumed, Facts, Node, NodeMap, Probed, functions_closed, probe};
+use crate::transform::Transform;
 use crate::value::Decoder;
 use crate::value::commands::LossCounts;
 use crate::verbs::{Ticker, Watch};
@@ -228,15 +229,32 @@ pub trait Watcher: Sync {
 
 /// Reads a whole dump, checksum included: what is not sound is not loaded.
 ///
+/// As [`survey_arriving`], of keys that arrive as they are.
+///
 /// # Errors
-/// Those of the reader, of the selection and of `watch`; `Limit` where it holds more kinds of things than any server.
+/// As [`survey_arriving`].
 pub fn survey(
     snapshot: &Snapshot<'_>,
     selection: &mut Selection,
     now_ms: i64,
     watch: &mut Watch<'_>,
 ) -> Result<Survey> {
-    let mut survey = Survey::new(crate::snapshot::Producer::new(snapshot.header()));
+    survey_arriving(snapshot, selection, now_ms, &Transform::default(), watch)
+}
+
+/// Reads a whole dump of keys that arrive under other names, or with other expiries.
+///
+/// # Errors
+/// Those of the reader, of the selection and of `watch`; `Limit` where it holds more kinds of things than any server.
+pub fn survey_arriving(
+    snapshot: &Snapshot<'_>,
+    selection: &mut Selection,
+    now_ms: i64,
+    transform: &Transform,
+    watch: &mut Watch<'_>,
+) -> Result<Survey> {
+    let producer = crate::snapshot::Producer::new(snapshot.header());
+    let mut survey = Survey::new(producer).arriving(transform);
     snapshot.read(|records| {
         let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
         while let Some(record) = records.lend()? {
@@ -967,6 +985,7 @@ fn unrecorded(surveys: &[Survey]) -> JournalRecord {
         options: BTreeMap::new(),
         instant_ms: 0,
         clock_ahead_ms: None,
+        ttl_shift_ms: None,
         staging: String::new(),
         functions: Counted::default(),
         ledger: None,
@@ -1041,7 +1060,7 @@ pub struct NotRaw {
     pub form: Form,
     /// How many keys.
     pub keys: u64,
-    /// Why the destination does not take it.
+    /// Why the destination does not take it, or it does not go as it is.
     pub reason: String,
     /// The older form that they will be written in, as long as it does not lose any meaning of theirs.
     pub as_form: Option<Form>,
@@ -1049,9 +1068,10 @@ pub struct NotRaw {
     pub by_commands: bool,
 }
 
-/// Types of `surveys` that the destination does not take: what can be said before the first write.
+/// Types of `surveys` that the destination does not take, or that do not go as they are: what can be said before the first
+/// write.
 #[must_use]
-pub fn not_raw(surveys: &[Survey], terms: &Terms) -> Vec<NotRaw> {
+pub fn not_raw(surveys: &[Survey], terms: &Terms, policies: &Policies) -> Vec<NotRaw> {
     let mut list: Vec<NotRaw> = Vec::new();
     for (dialect, value_type, keys) in surveys.iter().flat_map(Survey::types) {
         if value_type == ValueType::MODULE_2 {
@@ -1061,8 +1081,10 @@ pub fn not_raw(surveys: &[Survey], terms: &Terms) -> Vec<NotRaw> {
             value_type,
             dialect,
         };
-        let Some(crate::replay::TypeTerms::Refuse(reason)) = terms.get(value_type, dialect) else {
-            continue;
+        let reason = match terms.get(value_type, dialect) {
+            Some(crate::replay::TypeTerms::Refuse(reason)) => reason.as_ref(),
+            Some(_) if policies.rewrites(form) => EXPIRIES_CHANGE,
+            _ => continue,
         };
         match list.iter_mut().find(|found| found.form == form) {
             Some(found) => found.keys = found.keys.saturating_add(keys),

@@ -1,10 +1,13 @@
-//! The same key in several inputs, or in databases that become one: only one of the values can be left at the destination,
+//! The same key in several inputs, in databases that become one, or names that become one: only one of the values can be left at the destination,
 //! and which one would be an accident. Looked for before the first write, in flat memory.
 
+use std::path::PathBuf;
+
 use super::Options;
+use crate::duplicates::{Databases, DbChanges};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{FingerprintKey, Fingerprints};
-use crate::replay::{DbMap, ExpiredPolicy};
+use crate::replay::{Policies, arrival};
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Record, Snapshot};
 use crate::verbs::{Ticker, Watch};
@@ -21,6 +24,8 @@ pub struct Where {
     pub offset: u64,
     /// Whose meaning of the file's numbers holds.
     pub dialect: Dialect,
+    /// Its database in the file.
+    pub db: u64,
 }
 
 /// The names of all keys that will be sent.
@@ -28,11 +33,12 @@ pub struct Where {
 pub struct Overlaps {
     names: Fingerprints,
     key: FingerprintKey,
-    db_map: DbMap,
-    now_ms: i64,
-    drops_expired: bool,
+    policies: Policies,
+    spool_dir: PathBuf,
     dialects: Vec<Dialect>,
-    /// Databases become one: a name may then stand twice in a single input, too.
+    /// Of each input, which database its offsets belong to.
+    dbs: Vec<Databases>,
+    /// Keys may become one: a name may then stand twice in a single input, too.
     merging: bool,
 }
 
@@ -44,10 +50,10 @@ impl Overlaps {
         Self {
             names: Fingerprints::new(&options.spool_dir, &key),
             key,
-            db_map: options.policies.db_map.clone(),
-            now_ms: options.policies.now_ms,
-            drops_expired: options.policies.expired == ExpiredPolicy::Drop,
+            policies: options.policies.clone(),
+            spool_dir: options.spool_dir.clone(),
             dialects: Vec::new(),
+            dbs: Vec::new(),
             merging,
         }
     }
@@ -66,14 +72,15 @@ impl Overlaps {
         selection.in_input(u32::try_from(input).unwrap_or(u32::MAX));
         let mut records = snapshot.unverified_records();
         let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
+        let mut dbs = DbChanges::new(&self.spool_dir, DbChanges::IN_MEMORY);
         while let Some(record) = records.next_record()? {
             let Record::Entry(entry) = record else {
                 continue;
             };
             ticker.tick(watch, entry.end(), records.entries_seen())?;
-            let dropped =
-                self.drops_expired && entry.expire_at_ms.is_some_and(|at| at <= self.now_ms);
-            if dropped || !selection.admits(&entry, &mut scratch)? {
+            if arrival(&entry, &self.policies).is_err()
+                || !selection.admits(&entry, &mut scratch)?
+            {
                 continue;
             }
             if entry.offset >> OFFSET_BITS != 0 || input >> (64 - OFFSET_BITS) != 0 {
@@ -83,7 +90,18 @@ impl Overlaps {
                 )
                 .with_hint("load the inputs one after the other"));
             }
-            let mut name = self.key.pieces(self.db_map.get(entry.db));
+            dbs.change(entry.offset, entry.db)?;
+            let mut name = self.key.pieces(self.policies.db_map.get(entry.db));
+            let names = &self.policies.transform.names;
+            if !names.is_identity() {
+                // One that is too long to be renamed is refused when its turn comes.
+                if let Ok(renamed) = names.of(entry.db, &entry.key, &mut scratch) {
+                    name.push(renamed);
+                    self.names
+                        .add_fingerprint(name.finish(), input << OFFSET_BITS | entry.offset)?;
+                }
+                continue;
+            }
             let mut pieces = entry.key.pieces();
             // A name that cannot be read is refused when its turn comes.
             while let Ok(Some(piece)) = pieces.next_piece() {
@@ -93,10 +111,11 @@ impl Overlaps {
                 .add_fingerprint(name.finish(), input << OFFSET_BITS | entry.offset)?;
         }
         self.dialects.push(records.dialect());
+        self.dbs.push(dbs.finish()?);
         Ok(())
     }
 
-    /// Refuses the load where a key stands twice. `name_of` gives the name of an entry, `title` says in words where
+    /// Refuses the load where a key stands twice. `name_of` gives the name of an entry at the destination, `title` says in words where
     /// it stands.
     ///
     /// # Errors
@@ -112,23 +131,42 @@ impl Overlaps {
                 input,
                 offset: payload & ((1 << OFFSET_BITS) - 1),
                 dialect: self.dialects.get(input).copied().unwrap_or(Dialect::Redis),
+                db: self
+                    .dbs
+                    .get(input)
+                    .map_or(0, |dbs| dbs.at(payload & ((1 << OFFSET_BITS) - 1))),
             }
         };
+        let db_map = &self.policies.db_map;
         self.names.finish()?.duplicates(
             |a, b| {
                 let (a, b) = (place(a), place(b));
                 if a.input == b.input && !self.merging {
                     return Ok(false);
                 }
-                Ok(name_of(a)? == name_of(b)?)
+                Ok(db_map.get(a.db) == db_map.get(b.db) && name_of(a)? == name_of(b)?)
             },
-            |first, again| Err(overlap(place(first), place(again), &title)),
+            |first, again| {
+                let renamed = self.policies.transform.names.may_merge();
+                Err(overlap(place(first), place(again), renamed, &title))
+            },
         )
     }
 }
 
 #[cold]
-fn overlap(first: Where, again: Where, title: &dyn Fn(Where) -> String) -> Error {
+fn overlap(first: Where, again: Where, renamed: bool, title: &dyn Fn(Where) -> String) -> Error {
+    if renamed {
+        return Error::new(
+            ErrorKind::Usage,
+            format!(
+                "two keys would have one name at the destination, {} and {}: only one of the two values can be loaded",
+                title(first),
+                title(again)
+            ),
+        )
+        .with_hint("give --rename a text that keeps them apart, or choose one of them; where one input has both, --on-conflict fail and skip keep the first and count the second");
+    }
     Error::new(
         ErrorKind::Usage,
         format!(

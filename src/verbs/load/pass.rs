@@ -126,8 +126,9 @@ impl Load {
             // Under `replace` a second entry of a key is answered like the first. Under the other policies it cannot be, so
             // where no key existed, none stands twice, and the search can wait for the first one that did.
             let options = &self.options;
-            let beside = (options.policies.replace && !stop.is_set())
-                .then(|| scope.spawn(move || repeated::find(snapshot, &options.spool_dir)));
+            let beside = (options.policies.replace && !stop.is_set()).then(|| {
+                scope.spawn(move || repeated::find(snapshot, &options.policies, &options.spool_dir))
+            });
             let mut connections = connections;
             // One connection needs no thread of its own: handing entries over would cost more than finding them.
             let worker = match connections.len() {
@@ -349,7 +350,7 @@ fn recount(
         .saturating_add(tally.get(Outcome::Existing));
     let found = match repetitions {
         Some(found) => found?,
-        None if existed > 0 => repeated::find(shared.snapshot, shared.spool_dir)?,
+        None if existed > 0 => repeated::find(shared.snapshot, shared.policies, shared.spool_dir)?,
         None => return Ok(()),
     };
     if found.is_empty() {
@@ -486,7 +487,10 @@ impl<'run, 'data> Feeder<'run, 'data> {
         if self.shared.redirects.any() {
             self.send_on()?;
         }
-        let shard = self.shared.shards.of_entry(&entry, &mut self.key);
+        let Shared {
+            shards, policies, ..
+        } = self.shared;
+        let shard = shards.of_entry(&entry, policies, &mut self.key);
         let how = if doubtful { How::Doubtful } else { How::Fresh };
         self.put(entry, shard, how);
         Ok(())
@@ -516,9 +520,12 @@ impl<'run, 'data> Feeder<'run, 'data> {
         for redirect in self.shared.redirects.take() {
             let entry = self.shared.snapshot.entry_at(&redirect.place)?;
             self.shared.far.handed.fetch_sub(1, Ordering::Relaxed);
+            let Shared {
+                shards, policies, ..
+            } = self.shared;
             let shard = redirect
                 .ask
-                .unwrap_or_else(|| self.shared.shards.of_entry(&entry, &mut self.key));
+                .unwrap_or_else(|| shards.of_entry(&entry, policies, &mut self.key));
             let how = match redirect.ask {
                 Some(_) => How::Asking(redirect.step),
                 None => How::Fresh,

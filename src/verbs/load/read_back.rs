@@ -72,7 +72,7 @@ pub(super) fn look<'data>(
     });
     pacing::wait_to_read(shared, keys, bytes, pipeline, replies)?;
     let connection = pipeline.idle_connection(replies)?;
-    let mut bench = Bench::new(shared.spool_dir);
+    let mut bench = Bench::new(shared.spool_dir).arriving(&shared.policies.transform);
     let mut verdicts = Vec::with_capacity(replies.to_read.len());
     let mut comparer = Comparer::new(connection, abilities, &mut bench)?;
     let mut judged = |wanted: Wanted<'data>, waiting: ToRead, verdict: Verdict| {

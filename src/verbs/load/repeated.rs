@@ -1,4 +1,4 @@
-//! Keys that stand more than once in the dump: only one of their values can be left at the destination.
+//! Keys that stand more than once in the dump, or get the name of another one at the destination: only one of their values can be left at the destination.
 //!
 //! No server writes such a file, and every server refuses to load one, so the search must cost nothing where it finds
 //! nothing: under `replace` it runs beside the load, under the other policies only where some key existed. What it finds is
@@ -14,7 +14,7 @@ use crate::duplicates::{KeySet, Repetitions};
 use crate::error::Result;
 use crate::fingerprint::{Record as Pair, Sorted, Sorter};
 use crate::outcome::{Outcome, Road, Tally};
-use crate::replay::{Decision, Ladder, Step};
+use crate::replay::{Decision, Ladder, Policies, Step, arrival};
 use crate::select::Selection;
 use crate::snapshot::{Entry, EntryPlace, Lent, Record, Snapshot};
 
@@ -22,8 +22,12 @@ use crate::snapshot::{Entry, EntryPlace, Lent, Record, Snapshot};
 const IN_MEMORY: usize = 1 << 16;
 
 /// Looks through the whole dump.
-pub(super) fn find(snapshot: &Snapshot<'_>, spool_dir: &Path) -> Result<Repetitions> {
-    let mut keys = KeySet::new(spool_dir);
+pub(super) fn find(
+    snapshot: &Snapshot<'_>,
+    policies: &Policies,
+    spool_dir: &Path,
+) -> Result<Repetitions> {
+    let mut keys = KeySet::new(spool_dir).arriving(&policies.transform.names, &policies.db_map);
     let mut records = snapshot.unverified_records();
     while let Some(record) = records.lend()? {
         if let Lent::Entry(entry) = record {
@@ -45,6 +49,11 @@ pub(super) fn reclassify(
     tally: &mut Tally,
     spool_dir: &Path,
 ) -> Result<()> {
+    let renamed = shared.policies.transform.names.may_merge();
+    let same = match renamed || !shared.policies.db_map.is_identity() {
+        true => "a key that has the same name at the destination",
+        false => "the same key",
+    };
     let mut ladder = Ladder::new(Some(spool_dir));
     let mut decided =
         |entry: &Entry<'_>| match ladder.decide(entry, shared.terms, shared.policies, Step::RAW) {
@@ -89,7 +98,9 @@ pub(super) fn reclassify(
     each(snapshot, &duplicates.finish()?, |entry, first| {
         let counted_as = match shared.on_conflict {
             OnConflict::Fail | OnConflict::Abort => Outcome::Conflict,
-            OnConflict::Same if is_equal(snapshot, entry, first) => Outcome::AlreadyThere,
+            OnConflict::Same if is_equal(snapshot, shared.policies, entry, first) => {
+                Outcome::AlreadyThere
+            }
             OnConflict::Same => Outcome::Conflict,
             OnConflict::Skip => Outcome::Existing,
             OnConflict::Replace => Outcome::Restored(decided(entry).unwrap_or(Road::Raw)),
@@ -107,14 +118,14 @@ pub(super) fn reclassify(
             db: entry.db,
             key: &key,
             outcome: Outcome::Duplicate,
-            reason: &format!("the same key stands at offset {first} of the input; one of the two values is at the destination"),
+            reason: &format!("{same} stands at offset {first} of the input; one of the two values is at the destination"),
         });
         Ok(())
     })
 }
 
 /// Whether the value is, byte for byte, that of the first entry of its key: what the destination was found to hold.
-fn is_equal(snapshot: &Snapshot<'_>, entry: &Entry<'_>, first: u64) -> bool {
+fn is_equal(snapshot: &Snapshot<'_>, policies: &Policies, entry: &Entry<'_>, first: u64) -> bool {
     let place = EntryPlace {
         offset: first,
         ..entry.place()
@@ -122,7 +133,7 @@ fn is_equal(snapshot: &Snapshot<'_>, entry: &Entry<'_>, first: u64) -> bool {
     snapshot.entry_at(&place).is_ok_and(|first| {
         first.value_type == entry.value_type
             && first.value == entry.value
-            && first.expire_at_ms == entry.expire_at_ms
+            && arrival(&first, policies) == arrival(entry, policies)
     })
 }
 

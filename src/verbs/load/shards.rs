@@ -15,7 +15,7 @@ use super::stop::{Ended, Why};
 use super::{Options, eviction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Cover;
-use crate::replay::Step;
+use crate::replay::{Policies, Step};
 use crate::resp::{Arg, Connection, Connector};
 use crate::select::{slot_of, slot_of_name};
 use crate::snapshot::{Entry, EntryPlace};
@@ -289,12 +289,23 @@ impl Shards {
         owner.map_or(0, |owner| usize::from(owner.load(Ordering::Relaxed)))
     }
 
-    /// The shard that serves an entry. A name that cannot be read goes anywhere: it is refused there.
-    pub(super) fn of_entry(&self, entry: &Entry<'_>, scratch: &mut Vec<u8>) -> usize {
+    /// The shard that serves an entry under its name there. A name that cannot be read goes anywhere: it is refused there.
+    pub(super) fn of_entry(
+        &self,
+        entry: &Entry<'_>,
+        policies: &Policies,
+        scratch: &mut Vec<u8>,
+    ) -> usize {
         if self.owners.is_none() {
             return 0;
         }
-        slot_of_name(&entry.key, scratch).map_or(0, |slot| self.of_slot(slot))
+        let names = &policies.transform.names;
+        if names.is_identity() {
+            return slot_of_name(&entry.key, scratch).map_or(0, |slot| self.of_slot(slot));
+        }
+        names
+            .of(entry.db, &entry.key, scratch)
+            .map_or(0, |key| self.of_key(key))
     }
 
     /// The shard that a reply of `from` calls `node`.

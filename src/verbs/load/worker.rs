@@ -455,7 +455,7 @@ impl Sender {
             );
             return Ok(());
         }
-        let key = match self.key.bytes(&entry.key) {
+        let key = match shared.policies.name_of(entry, &mut self.key) {
             Ok(key) => key,
             Err(error) => {
                 replies.decided(

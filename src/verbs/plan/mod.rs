@@ -323,8 +323,8 @@ impl Plan {
         let shards = nodes.count();
         let (mut connections, topology, mut in_the_way, facts) = nodes.into_parts();
         if options.by_its_clock {
-            let now_ms = &mut options.policies.now_ms;
-            *now_ms = now_ms.saturating_add(facts.clock_ahead_ms.unwrap_or(0));
+            let ahead_ms = facts.clock_ahead_ms.unwrap_or(0);
+            options.policies.begin_later(ahead_ms);
         }
         if options.policies.replace && !terms.knows_replace {
             in_the_way.get_or_insert_with(|| {
@@ -458,7 +458,10 @@ impl Plan {
         let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
         let mut key = NameRoom::new(Some(&self.options.spool_dir));
         let mut records = snapshot.unverified_records();
-        let mut keys = KeySet::new(&self.options.spool_dir);
+        let mut keys = KeySet::new(&self.options.spool_dir).arriving(
+            &self.options.policies.transform.names,
+            &self.options.policies.db_map,
+        );
         while let Some(record) = records.next_record()? {
             let Record::Entry(entry) = record else {
                 continue;
@@ -482,7 +485,7 @@ impl Plan {
                 let goes = server.decide(&entry, &self.options, &mut self.decoder, &mut key);
                 somewhere |= goes.is_some();
                 if let (Some(db), Some(there)) = (goes, &mut self.there) {
-                    let name = key.bytes(&entry.key)?;
+                    let name = self.options.policies.name_of(&entry, &mut key)?;
                     there.asker.ask(input, entry.ordinal, db, name)?;
                 }
             }
@@ -557,7 +560,7 @@ impl Plan {
                 reencoded,
                 by_commands,
                 refused: server.roads.refused(),
-                groups: server.roads.groups(&server.terms),
+                groups: server.roads.groups(&server.terms, &options.policies),
                 losses: server.roads.losses,
                 commands: server.commands,
                 bytes: server.bytes,
@@ -721,6 +724,11 @@ impl Server {
         if let Decision::Commands(by) = &decided {
             match carried(decoder, entry, by, &self.terms, policies) {
                 Ok(Carried::Goes(how)) => {
+                    if let Err(error) = policies.name_of(entry, key) {
+                        let words = format!("its name cannot be read: {}", error.what());
+                        self.roads.skip(form, Outcome::Refused, &words, bytes);
+                        return None;
+                    }
                     // What is built is asked about and renamed.
                     let commands = match how.at_once {
                         true => 1,
@@ -776,7 +784,7 @@ impl Server {
         {
             return refuse(&format!("its value cannot be walked: {}", error.what()));
         }
-        let name = match key.bytes(&entry.key) {
+        let name = match policies.name_of(entry, key) {
             Ok(name) => name,
             Err(error) => return refuse(&format!("its name cannot be read: {}", error.what())),
         };

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::outcome::{Outcome, Road, Tally};
 use crate::reencode::Form;
-use crate::replay::{Step, Terms, TypeTerms};
+use crate::replay::{EXPIRIES_CHANGE, Policies, Step, Terms, TypeTerms};
 use crate::value::commands::{LossCounts, Losses};
 
 /// Reasons that are told apart; what has yet another one is counted with the last.
@@ -125,11 +125,14 @@ impl Roads {
     }
 
     /// By type and reason: what goes, then what does not.
-    pub(super) fn groups(&self, terms: &Terms) -> Vec<Group> {
+    pub(super) fn groups(&self, terms: &Terms, policies: &Policies) -> Vec<Group> {
         let sent = self.sent.iter().map(|((_, _, step), (form, share))| {
             let other = step.nth_other_form();
             let reason = match terms.get(form.value_type, form.dialect) {
                 Some(TypeTerms::Refuse(reason)) if other.is_some() => Some(reason.to_string()),
+                _ if other.is_some() && policies.rewrites(*form) => {
+                    Some(EXPIRIES_CHANGE.to_owned())
+                }
                 _ => None,
             };
             Group {

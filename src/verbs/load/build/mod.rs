@@ -292,7 +292,7 @@ impl Builder {
         by: ByCommands,
     ) -> Result<Judged> {
         let entry = shared.snapshot.entry_at(&ticket.place)?;
-        if let Err(error) = self.key.bytes(&entry.key) {
+        if let Err(error) = shared.policies.name_of(&entry, &mut self.key) {
             let words = format!("its name cannot be read: {error}");
             return Ok(Judged::Ends(Outcome::Refused, words));
         }
@@ -352,7 +352,7 @@ impl Builder {
                 {
                     let entry = shared.snapshot.entry_at(&job.ticket.place)?;
                     site.select(job.by.db, jobs)?;
-                    let key = self.key.bytes(&entry.key)?;
+                    let key = shared.policies.name_of(&entry, &mut self.key)?;
                     site.command(of, &[b"EXISTS", key], jobs)?;
                 }
             }
@@ -402,7 +402,7 @@ impl Builder {
 
     fn staging_name(&mut self, shared: &Shared<'_, '_>, entry: &Entry<'_>) -> Result<Vec<u8>> {
         let position = shared.base.saturating_add(entry.ordinal);
-        let key = self.key.bytes(&entry.key)?;
+        let key = shared.policies.name_of(entry, &mut self.key)?;
         staging::name(
             key,
             shared.staging,
@@ -434,6 +434,7 @@ impl Builder {
         let arrival = Arrival {
             key: Element::Bytes(&name),
             expire_at_ms,
+            inside: shared.policies.transform.expiries,
         };
         let decoder = Self::decoder(&mut self.decoder, shared);
         let mut commands = Commands::new(
@@ -474,13 +475,14 @@ impl Builder {
         site.select(db, jobs)?;
         if !at_once {
             let name = self.staging_name(shared, &entry)?;
-            let key = self.key.bytes(&entry.key)?;
+            let key = shared.policies.name_of(&entry, &mut self.key)?;
             let rename: &[u8] = if replace { b"RENAME" } else { b"RENAMENX" };
             return site.command(of, &[rename, &name, key], jobs);
         }
         let arrival = Arrival {
-            key: Element::Bytes(self.key.bytes(&entry.key)?),
+            key: Element::Bytes(shared.policies.name_of(&entry, &mut self.key)?),
             expire_at_ms: None,
+            inside: shared.policies.transform.expiries,
         };
         let decoder = Self::decoder(&mut self.decoder, shared);
         let mut commands = Commands::new(
