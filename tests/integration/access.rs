@@ -27,6 +27,63 @@ fn words<'a>(verb: &'a str, file: &'a str, url: &'a str, more: &[&'a str]) -> Ve
 }
 
 #[test]
+fn a_unix_socket_is_a_destination_of_every_verb() {
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    let password = dir.file("password", "p:w d\n");
+    for name in ["redis-2.8", "redis-7.0", "valkey-9.1"] {
+        let socket = dir.path().join(format!("{name}.sock"));
+        let server = Server::setup(name)
+            .with("unixsocket", [&socket])
+            .with_password("p:w d")
+            .start();
+        let socket = socket.to_str().expect("UTF-8").to_owned();
+        let in_address = format!("unix://{socket}?db=0&pass=p%3Aw%20d");
+        let by_file = ["--password-file", &password[..]];
+        for (url, login) in [(&in_address, &[][..]), (&socket, &by_file[..])] {
+            server.run("FLUSHALL");
+            for (verb, path) in [
+                ("plan", "/servers/0/outcomes/restored_raw"),
+                ("load", "/outcomes/restored_raw"),
+                ("compare", "/outcomes/same"),
+            ] {
+                let more: &[&str] = if verb == "load" {
+                    &["--connections", "2"]
+                } else {
+                    &[]
+                };
+                let ran = run(words(verb, &file, url, &[login, more].concat()));
+                ran.ends_with(0);
+                let json = ran.json();
+                let keys = json.pointer(path).and_then(serde_json::Value::as_u64);
+                assert_eq!(keys, Some(KEYS), "{name} {verb}: {json:#}");
+                assert!(
+                    !format!("{ran:?}").contains("p:w d"),
+                    "{verb} tells the password"
+                );
+            }
+            assert_eq!(server.run("DBSIZE"), Value::Int(KEYS as i64), "{name}");
+            // Its journal is found again.
+            let ran = run(words(
+                "load",
+                &file,
+                url,
+                &[login, &["--on-conflict", "skip"]].concat(),
+            ));
+            ran.ends_with(0);
+        }
+        for verb in ["plan", "load", "compare"] {
+            let wrong = format!("unix://{socket}?pass=wrong");
+            let ran = run(words(verb, &file, &wrong, &[]));
+            ran.ends_with(4);
+            assert!(ran.stderr.contains("password"), "{verb}: {}", ran.stderr);
+            let nobody = format!("unix://{socket}.not");
+            run(words(verb, &file, &nobody, &[])).ends_with(4);
+        }
+    }
+}
+
+#[test]
 fn a_renamed_command_is_sent_under_its_name_there() {
     let dir = Dir::new();
     let file = dir.file("dump.rdb", dump());

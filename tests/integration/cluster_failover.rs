@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rdbridge::outcome::{Outcome, Road};
 use rdbridge::select::{Selection, slot_of};
 use rdbridge::snapshot::Snapshot;
 use rdbridge::verbs::load::{Load, Options, survey};
@@ -44,6 +45,14 @@ fn a_master_that_dies_with_what_its_replica_lacks_loses_nothing() {
     };
     let keys = keys(6_000);
     let data = dump(&keys, length);
+    // What is said before is what the load does, though a master dies then.
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", &data);
+    let plan = run(["plan", &file, "--to", &cluster.url(), "--json"]);
+    plan.ends_with(0);
+    let plan = plan.json();
+    let planned = &plan["servers"][0]["outcomes"]["restored_raw"];
+    assert_eq!(planned, keys.len(), "{plan:#}");
     let victim = Mutex::new(Some(cluster.nodes.remove(0)));
     let (lost, held_back) = (AtomicU64::new(0), AtomicU64::new(0));
     // The replica gets nothing more.
@@ -83,6 +92,8 @@ fn a_master_that_dies_with_what_its_replica_lacks_loses_nothing() {
     assert!(lost > 0, "the replica had everything");
     assert!(told.restarted.into_inner() >= lost);
     assert!(report.is_clean(), "{report:?}");
+    let raw = report.tally.get(Outcome::Restored(Road::Raw));
+    assert_eq!(raw, keys.len() as u64, "{report:?}");
     assert!(report.pauses > 0);
     cluster.wait_until_ok();
     holds(&ports[1..], &keys, length);
