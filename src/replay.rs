@@ -132,6 +132,8 @@ pub struct Terms {
     pub knows_replace: bool,
     /// `RESTORE` knows `ABSTTL`, `IDLETIME` and `FREQ` (5.0).
     pub knows_absttl: bool,
+    /// `RESTORE` knows `STICK` (Dragonfly): the key is never evicted.
+    pub knows_stick: bool,
     /// The destination keeps LFU counters instead of an LRU clock.
     pub lfu: bool,
     /// What is known of its plain write commands; `None` where nothing is to go by them.
@@ -162,6 +164,7 @@ impl Terms {
             max_bulk: 512 << 20,
             knows_replace: true,
             knows_absttl: true,
+            knows_stick: false,
             lfu: false,
             commands: None,
         }
@@ -250,6 +253,7 @@ impl Terms {
         self.max_bulk = self.max_bulk.min(other.max_bulk);
         self.knows_replace &= other.knows_replace;
         self.knows_absttl &= other.knows_absttl;
+        self.knows_stick &= other.knows_stick;
         self.lfu &= other.lfu;
         self.commands = self
             .commands
@@ -321,6 +325,7 @@ pub struct Restore<'data> {
     pub losses: Losses,
     replace: bool,
     absttl: bool,
+    stick: bool,
     access: Access,
 }
 
@@ -523,6 +528,10 @@ fn command<'data>(
     if is_lost {
         losses.add(Loss::AccessTimes);
     }
+    let is_sticky = entry.df_flags.is_some_and(|flags| flags & 1 != 0);
+    if is_sticky && !terms.knows_stick {
+        losses.add(Loss::KeyFlags);
+    }
     Restore {
         db: policies.db_map.get(entry.db),
         payload,
@@ -531,6 +540,7 @@ fn command<'data>(
         losses,
         replace: policies.replace,
         absttl: terms.knows_absttl,
+        stick: is_sticky && terms.knows_stick,
         access,
     }
 }
@@ -581,7 +591,7 @@ impl Restore<'_> {
             _ => 6,
         };
         let with_ttl = self.expire_at_ms.is_some();
-        let count = words + u8::from(self.replace) + u8::from(with_ttl);
+        let count = words + u8::from(self.replace) + u8::from(with_ttl) + u8::from(self.stick);
         out.extend_from_slice(&[b'*', b'0' + count]);
         out.extend_from_slice(b"\r\n$7\r\nRESTORE\r\n");
         argument_header(out, key.len());
@@ -608,6 +618,9 @@ impl Restore<'_> {
             (true, true) => {
                 out.extend_from_slice(b"\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n");
             }
+        }
+        if self.stick {
+            out.extend_from_slice(b"$5\r\nSTICK\r\n");
         }
         if !is_plain {
             self.pack_access(out);
@@ -648,7 +661,7 @@ impl Restore<'_> {
         };
         let pieces = self.payload.pieces();
         let none = Arg::Bytes(b"");
-        let mut args = [none; 8];
+        let mut args = [none; 9];
         let mut count = 0;
         let mut push = |arg| {
             if let Some(slot) = args.get_mut(count) {
@@ -665,6 +678,9 @@ impl Restore<'_> {
         }
         if self.absttl && self.expire_at_ms.is_some() {
             push(Arg::from("ABSTTL"));
+        }
+        if self.stick {
+            push(Arg::from("STICK"));
         }
         match self.access {
             Access::None => {}
@@ -935,6 +951,26 @@ mod tests {
             ["RESTORE", "0"],
             "-1 is none"
         );
+    }
+
+    #[test]
+    fn a_sticky_key_stays_one_where_that_is_known() {
+        let file = b"REDIS0009\xfa\x06df-ver\x031.0\xdc\x01\0\0\0\0\x01k\x01v";
+        let p = policies(0);
+        let there = Terms {
+            knows_stick: true,
+            ..terms()
+        };
+        let restore = |terms: &Terms| match decide(&entry(file), terms, &p) {
+            Decision::Send(restore) => (words(&restore, 0), restore.losses),
+            other => panic!("{other:?}"),
+        };
+        let (sent, losses) = restore(&there);
+        assert_eq!(sent, ["RESTORE", "0", "STICK"]);
+        assert!(losses.is_empty());
+        let (sent, losses) = restore(&terms());
+        assert_eq!(sent, ["RESTORE", "0"]);
+        assert!(losses.has(Loss::KeyFlags), "bookkeeping that is counted");
     }
 
     #[test]

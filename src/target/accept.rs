@@ -217,6 +217,7 @@ impl<'f> Acceptance<'f> {
         let (replace, absttl) = self.options();
         terms.knows_replace = replace;
         terms.knows_absttl = absttl;
+        terms.knows_stick = self.facts.product == Some(Product::Dragonfly);
         terms.lfu = self
             .facts
             .maxmemory_policy

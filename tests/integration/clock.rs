@@ -105,6 +105,7 @@ fn what_is_left_of_an_expiry_is_reckoned_by_the_clock_there() {
         product: "redis",
         version: "3.2.12",
         takes: |footer| footer == 7,
+        says: |_| None,
     });
     let dir = Dir::new();
     let dump = Dump::redis(7)

@@ -129,6 +129,9 @@ mod growth;
 // Users who may not do everything.
 mod rights;
 
+// KeyDB and Dragonfly, as far as a script can be them.
+mod products;
+
 // Keys with any name.
 mod names;
 

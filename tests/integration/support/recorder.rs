@@ -17,6 +17,8 @@ pub(crate) struct Persona {
     pub(crate) version: &'static str,
     /// The footer versions that it takes.
     pub(crate) takes: fn(u16) -> bool,
+    /// What it answers in a way of its own.
+    pub(crate) says: fn(&[Vec<u8>]) -> Option<Vec<u8>>,
 }
 
 /// Redis 8.10.
@@ -24,6 +26,7 @@ pub(crate) const REDIS: Persona = Persona {
     product: "redis",
     version: "8.10.2",
     takes: |footer| footer <= 15,
+    says: |_| None,
 };
 
 /// Valkey 9.2.
@@ -31,6 +34,7 @@ pub(crate) const VALKEY: Persona = Persona {
     product: "valkey",
     version: "9.2.0",
     takes: |footer| (1..=11).contains(&footer) || (80..=81).contains(&footer),
+    says: |_| None,
 };
 
 /// One `RESTORE`.
@@ -69,7 +73,11 @@ struct Refused {
 pub(crate) struct Recorder {
     port: u16,
     sent: Arc<Mutex<Vec<Restored>>>,
+    /// What was answered in the persona's own way.
+    said: Arc<Log>,
 }
+
+type Log = Mutex<Vec<Vec<Vec<u8>>>>;
 
 impl Recorder {
     pub(crate) fn start(persona: Persona) -> Self {
@@ -89,7 +97,8 @@ impl Recorder {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let sent = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&sent);
+        let said = Arc::new(Log::default());
+        let (kept, log) = (Arc::clone(&sent), Arc::clone(&said));
         let refused = Arc::new(Mutex::new(Refused::default()));
         let core = Arc::new(Core {
             for_a_key,
@@ -101,18 +110,18 @@ impl Recorder {
                     return;
                 };
                 let (kept, refused) = (Arc::clone(&kept), Arc::clone(&refused));
-                let core = Arc::clone(&core);
+                let (core, log) = (Arc::clone(&core), Arc::clone(&log));
                 thread::spawn(move || {
                     let refuse = |words: &[Vec<u8>]| {
                         let taken = kept.lock().expect("not poisoned").len();
                         let mut refused = refused.lock().expect("not poisoned");
                         refused.judge(refusal?, number, words, taken)
                     };
-                    serve(client, persona, &kept, &core, refuse);
+                    serve(client, persona, (&kept, &log), &core, refuse);
                 });
             }
         });
-        Self { port, sent }
+        Self { port, sent, said }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -126,6 +135,11 @@ impl Recorder {
     /// How many keys were sent since the last [`Recorder::take`].
     pub(crate) fn count(&self) -> usize {
         self.sent.lock().expect("not poisoned").len()
+    }
+
+    /// Commands that the persona answered in its own way, since the last call.
+    pub(crate) fn said(&self) -> Vec<Vec<Vec<u8>>> {
+        std::mem::take(&mut *self.said.lock().expect("not poisoned"))
     }
 
     /// What was sent since the last call, in the order of sending.
@@ -218,7 +232,7 @@ impl Drop for Turn<'_> {
 fn serve(
     mut client: TcpStream,
     persona: Persona,
-    kept: &Mutex<Vec<Restored>>,
+    (kept, log): (&Mutex<Vec<Restored>>, &Log),
     core: &Core,
     mut refuse: impl FnMut(&[Vec<u8>]) -> Option<Vec<u8>>,
 ) {
@@ -230,7 +244,14 @@ fn serve(
         while let Some((words, used)) = wire::command(&bytes) {
             bytes.drain(..used);
             turn.works_for(&words);
-            let reply = refuse(&words).unwrap_or_else(|| answer(&words, persona, &mut db, kept));
+            let said = || {
+                let own = (persona.says)(&words)?;
+                log.lock().expect("not poisoned").push(words.clone());
+                Some(own)
+            };
+            let reply = refuse(&words)
+                .or_else(said)
+                .unwrap_or_else(|| answer(&words, persona, &mut db, kept));
             replies.extend(reply);
         }
         drop(turn);
@@ -240,12 +261,12 @@ fn serve(
     }
 }
 
-fn bulk(text: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn bulk(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
     [format!("${}\r\n", text.len()).as_bytes(), text, b"\r\n"].concat()
 }
 
-fn list(parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn list(parts: &[Vec<u8>]) -> Vec<u8> {
     [format!("*{}\r\n", parts.len()).into_bytes(), parts.concat()].concat()
 }
 
@@ -299,9 +320,9 @@ pub(crate) fn answer(
         "DBSIZE" => b":0\r\n".to_vec(),
         "RESTORE" => {
             let payload = &words[3];
-            let (_, footer) = payload.split_last_chunk::<10>().expect("a footer");
-            let version = u16::from_le_bytes([footer[0], footer[1]]);
-            if !(persona.takes)(version) {
+            let footer = payload.last_chunk::<10>();
+            let version = footer.map(|footer| u16::from_le_bytes([footer[0], footer[1]]));
+            if !version.is_some_and(persona.takes) {
                 return b"-ERR DUMP payload version or checksum are wrong\r\n".to_vec();
             }
             if payload[0] == 8 {
