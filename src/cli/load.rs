@@ -682,6 +682,8 @@ fn closed(facts: &Facts) -> Vec<(&'static str, &str, &'static str)> {
 struct Teller {
     lines: Lines,
     names: Vec<String>,
+    /// What is read, with its number, while it is.
+    input: Option<(u32, Arc<Input>)>,
 }
 
 impl Watcher for Teller {
@@ -714,6 +716,15 @@ impl Watcher for Teller {
             Grouped(event.attempt.into()),
             event.left.as_secs_f64()
         ));
+    }
+
+    fn input_changed(&self, input: u32) -> Result<Option<String>> {
+        let open = self.input.as_ref().filter(|(number, _)| *number == input);
+        let Some((_, open)) = open else {
+            return Ok(None);
+        };
+        let change = open.changed_since_open()?;
+        Ok(change.map(|change| change.to_string()))
     }
 
     fn note(&self, text: &str) {
@@ -800,6 +811,7 @@ fn replay(
             let teller = Teller {
                 lines: progress.lines(),
                 names: names.clone(),
+                input: Some((number, Arc::clone(&input))),
             };
             load.replay(
                 number,
@@ -807,15 +819,9 @@ fn replay(
                 survey,
                 selection,
                 &teller,
-                &mut |position| {
-                    changed(&input)?;
-                    progress.tick(position)
-                },
+                &mut |position| progress.tick(position),
             )?;
             drop(progress);
-            if let Err(error) = changed(&input) {
-                load.stop(error);
-            }
             if let Some(fact) = input.replaced() {
                 run.note(&format!("{}: {fact}", input.name()));
             }
@@ -824,25 +830,11 @@ fn replay(
         let teller = Teller {
             lines: progress.lines(),
             names: names.clone(),
+            input: None,
         };
         if !load.again(&teller, &mut |position| progress.tick(position)) {
             return Ok(());
         }
-    }
-}
-
-/// A file that was written to while we read it: what was sent is suspect.
-fn changed(input: &Input) -> Result<()> {
-    match input.changed_since_open()? {
-        None => Ok(()),
-        Some(change) => Err(Error::new(
-            ErrorKind::Corrupt,
-            format!(
-                "the file changed while it was loaded ({change}): what was sent since is suspect"
-            ),
-        )
-        .or_input(input.name())
-        .with_hint("load again from a copy that nobody writes to, with --on-conflict replace")),
     }
 }
 

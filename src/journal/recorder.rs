@@ -297,17 +297,42 @@ impl Recorder {
         inner.record.forget_unsettled();
         inner.doubtful = inner.record.uncertain.take().unwrap_or_default();
         let forgotten = before.saturating_sub(inner.record.acknowledged.finished.total());
+        self.cut_ledger(&mut inner)?;
+        Ok(forgotten)
+    }
+
+    /// What was read of the inputs since `good` was acknowledged may be wrong: what was acknowledged later is doubtful. Gives all
+    /// that is.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn suspect(&self, good: &Progress) -> Result<Ranges> {
+        let mut inner = self.inner();
+        inner.waiting.clear();
+        let mut later = inner.record.acknowledged.finished.clone();
+        later.remove_all(&good.finished);
+        inner.doubtful.insert_all(&later);
+        inner.record.acknowledged = good.clone();
+        if inner.record.settled.finished.total() > good.finished.total() {
+            inner.record.settled = good.clone();
+        }
+        self.cut_ledger(&mut inner)?;
+        Ok(inner.doubtful.clone())
+    }
+
+    /// Takes the lines out of the ledger that are of entries which are not finished any more, and writes the journal.
+    fn cut_ledger(&self, inner: &mut Inner) -> Result<()> {
         // Those that did not arrive are tried again: their lines go when the journal counts them no more, for what is longer
         // than the journal says is cut off anyway, and what is shorter is refused.
         let lines = inner.record.acknowledged.ledger;
         if let Some(ledger) = &mut inner.ledger {
             ledger.count_to(lines);
         }
-        self.write(&mut inner)?;
+        self.write(inner)?;
         if let Some(ledger) = &mut inner.ledger {
             ledger.cut()?;
         }
-        Ok(forgotten)
+        Ok(())
     }
 
     /// Writes the last word of this run.

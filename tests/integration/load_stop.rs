@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdbridge::outcome::Outcome;
 
-use crate::support::command::{Dir, program_to_signal};
+use crate::support::command::{Dir, Ran, program, program_to_signal, run_with};
 use crate::support::dump::{Crc, Dump};
 use crate::support::loading::{load, options};
 use crate::support::proxy::{Fault, On, Proxy};
@@ -187,4 +187,64 @@ fn more_connections_than_the_server_takes_are_told_before_the_first_write() {
     assert_eq!(loaded.count(Outcome::NotReached), KEYS as u64);
     sleep(Duration::from_millis(100));
     assert_eq!(server.run("DBSIZE"), redis::Value::Int(0));
+}
+
+/// A load of a file, some seconds long, to which something happens when a third of it is there.
+fn load_while(happens: impl FnOnce(&std::path::Path)) -> Ran {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    let url = server.url();
+    let mut command = program();
+    command.args(["load", &file, "--to", &url, "--json"]);
+    command.args(["--max-keys-per-sec", "1000"]);
+    let loading = std::thread::spawn(move || run_with(&mut command, b""));
+    let started = Instant::now();
+    while !matches!(server.run("DBSIZE"), redis::Value::Int(1000..)) {
+        assert!(started.elapsed() < Duration::from_secs(60), "it is slow");
+        sleep(Duration::from_millis(10));
+    }
+    happens(file.as_ref());
+    loading.join().expect("it ends")
+}
+
+#[test]
+fn an_input_that_is_written_to_ends_the_load_and_its_suspects_are_named() {
+    let ran = load_while(|file| {
+        use std::io::{Seek as _, SeekFrom, Write as _};
+        let open = std::fs::File::options().write(true).open(file);
+        let mut open = open.expect("it can be written to");
+        open.seek(SeekFrom::Start(300_000)).expect("it is longer");
+        open.write_all(b"x").expect("written");
+    });
+    let report = ran.ends_with(3).json();
+    let count = |name: &str| report["outcomes"][name].as_u64().expect("a count");
+    assert_eq!(report["adds_up"], true, "{ran:?}");
+    assert!(count("restored_raw") >= 500, "{ran:?}");
+    assert!(count("not_reached") >= 500, "{ran:?}");
+    // A tenth of a second, and what may be made up for at once, on a busy machine.
+    assert!((1..=1000).contains(&count("uncertain")), "{ran:?}");
+    let named = format!("; {} keys between offsets ", count("uncertain"));
+    assert!(
+        ran.stderr
+            .contains("dump.rdb: the file changed while it was loaded"),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains(&named), "{ran:?}");
+}
+
+#[test]
+fn an_input_whose_name_another_file_takes_is_loaded_to_its_end() {
+    let ran = load_while(|file| {
+        let other = file.with_extension("new");
+        std::fs::write(&other, b"REDIS0011 another").expect("written");
+        std::fs::rename(&other, file).expect("renamed");
+    });
+    let report = ran.ends_with(0).json();
+    assert_eq!(report["outcomes"]["restored_raw"], KEYS, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("now names another file; the one that was opened is read"),
+        "{ran:?}"
+    );
 }

@@ -8,6 +8,7 @@ use super::links::Links;
 use super::shards::Shards;
 use super::standing::{Standing, Told};
 use super::stop::{Stop, Why};
+use super::suspect::InputWatch;
 use super::{Watcher, growth, lag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Cover, Recorder};
@@ -61,6 +62,7 @@ pub(super) struct Run<'run> {
     pub(super) growth: &'run growth::Growth,
     pub(super) pace: &'run Pace,
     pub(super) watcher: &'run dyn Watcher,
+    pub(super) input: &'run InputWatch<'run>,
 }
 
 impl Watch {
@@ -69,6 +71,7 @@ impl Watch {
     pub(super) fn run(&self, run: &Run<'_>) {
         let mut links = Links::to(run.shards);
         let (mut counted, mut settled) = (Instant::now(), Instant::now());
+        let mut checked = Instant::now();
         loop {
             let done = run.done.load(Ordering::Acquire);
             // Of a pass that ended for want of memory it is to be known whether waiting helps.
@@ -80,6 +83,10 @@ impl Watch {
                 break;
             }
             std::thread::sleep(NAP);
+            if checked.elapsed() >= EVERY {
+                checked = Instant::now();
+                run.input.check(run.stop);
+            }
             if settled.elapsed() >= SETTLE_EVERY {
                 settled = Instant::now();
                 self.settle(run, &mut links);
@@ -146,6 +153,10 @@ impl Watch {
     }
 
     fn settle(&self, run: &Run<'_>, links: &mut Links<'_>) {
+        // What is read of a changed input is not to be settled.
+        if !run.input.check(run.stop) {
+            return;
+        }
         // First what is acknowledged, then how far the destination is: so it covers all of that.
         let acknowledged = run.recorder.acknowledged();
         let (mut covers, mut asked) = (Vec::new(), Ok(()));

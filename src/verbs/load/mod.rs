@@ -33,6 +33,7 @@ mod shrunk;
 mod standing;
 mod stop;
 mod strange;
+mod suspect;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -219,6 +220,14 @@ pub trait Watcher: Sync {
 
     /// The destination cannot be written to now; it will be tried again.
     fn pause(&self, _event: &PauseEvent<'_>) {}
+
+    /// How an input changed since it was opened, if it did: asked again and again while it is read.
+    ///
+    /// # Errors
+    /// Nobody can tell: that ends the load.
+    fn input_changed(&self, _input: u32) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Something about the destination that a person would want to know.
     fn note(&self, _text: &str) {}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::shards::Redirects;
 use super::stop::{Ended, Stop, Why};
+use super::suspect::InputWatch;
 use super::worker::{self, Batch, How, Shared, Worker};
 use super::{KeyEvent, Load, Verified, Watcher, eviction, latency, repeated};
 use crate::error::{Error, ErrorKind, Result};
@@ -69,6 +70,8 @@ impl Load {
         let base = self.positions(input).start;
         let name = self.input_name(input);
         let staging = self.recorder.staging();
+        let input_watch = InputWatch::new(watcher, &self.recorder, input, &name);
+        input_watch.check(&stop);
         let shared = Shared {
             snapshot,
             input,
@@ -115,6 +118,7 @@ impl Load {
                     growth: &self.growth,
                     pace: &self.pace,
                     watcher,
+                    input: &input_watch,
                 };
                 let evictions = &evictions;
                 scope.spawn(move || evictions.run(&watch));
@@ -165,9 +169,13 @@ impl Load {
                 drop(lanes);
             } else {
                 let mut feeder = Feeder::new(lanes, worker, &shared);
-                entries = feed(&shared, selection, &mut feeder, &mut |read| {
+                let read_to;
+                (entries, read_to) = feed(&shared, selection, &mut feeder, &mut |read| {
+                    input_watch.check(&stop);
+                    input_watch.reads(base.saturating_add(read.entries), read.offset);
                     watch(far.position(read))
                 });
+                input_watch.read_to(read_to);
                 feeder.flush();
             }
             for worker in workers {
@@ -212,6 +220,14 @@ impl Load {
         self.evictions_known &=
             !evictions.blind.load(Ordering::Relaxed) || self.evicted_before.is_none();
         self.evicted = self.evicted.max(evictions.grown.load(Ordering::Relaxed));
+        match input_watch.end(&stop) {
+            Ok(None) => {}
+            // What else was found wrong may come from that, and nobody reads it again to name its keys.
+            Ok(Some(error)) | Err(error) => {
+                self.stopped = Some(error);
+                return Ok(());
+            }
+        }
         match stop.take() {
             Some(ended @ Ended { why: Some(_), .. }) if !self.options.retry_for.is_zero() => {
                 self.interrupted = Some(ended);
@@ -667,27 +683,28 @@ impl<'run, 'data> Feeder<'run, 'data> {
 }
 
 /// Reads the dump and hands out what the selection admits and what has no outcome yet, until the pass stops. Gives the number
-/// of entries read.
+/// of entries read, and where the last one ends.
 fn feed<'data>(
     shared: &Shared<'_, 'data>,
     selection: &mut Selection,
     feeder: &mut Feeder<'_, 'data>,
     watch: &mut Watch<'_>,
-) -> u64 {
+) -> (u64, u64) {
     let stop = shared.stop;
     let (finished, doubtful) = shared.recorder.standing();
     let fresh = finished.is_empty() && doubtful.is_empty();
     // The checksum was verified by the survey.
     let mut records = shared.snapshot.unverified_records();
     let (mut entries, mut ticker, mut scratch) = (0u64, Ticker::default(), Vec::new());
+    let mut end = 0;
     loop {
         let entry = match records.lend() {
             Ok(Some(Lent::Entry(entry))) => entry,
             Ok(Some(_)) => continue,
-            Ok(None) => return entries,
+            Ok(None) => return (entries, end),
             Err(error) => {
                 stop.set(error);
-                return entries;
+                return (entries, end);
             }
         };
         entries += 1;
@@ -695,7 +712,7 @@ fn feed<'data>(
             feeder.keep_open();
         }
         let position = shared.base.saturating_add(entry.ordinal);
-        let end = entry.end();
+        end = entry.end();
         let handled = match selection.admits(entry, &mut scratch) {
             Ok(_) if !fresh && finished.contains(position) => Ok(()),
             Ok(true) => feeder.push(*entry, position, !fresh && doubtful.contains(position)),
@@ -709,7 +726,7 @@ fn feed<'data>(
             stop.set(error);
         }
         if stop.is_set() {
-            return entries;
+            return (entries, end);
         }
     }
 }
