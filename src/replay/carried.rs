@@ -5,7 +5,7 @@ use crate::error::{ErrorKind, Result};
 use crate::snapshot::{Entry, Kind};
 use crate::transform::Expiries;
 use crate::value::commands::{Arrival, Commands, Limits, Loss, Losses};
-use crate::value::{Decoder, Element};
+use crate::value::{Decoder, Element, Exact};
 use crate::wire::Str;
 
 /// What becomes of a value that is to go by plain commands.
@@ -38,12 +38,13 @@ pub struct Carriage {
     pub bytes: u64,
 }
 
-/// Walks a value, which is to go as `by` says.
+/// Walks a value, which is to go as `by` says. One that is damaged is refused, and so is one that commands would make another
+/// value of: of members, fields or groups that stand twice they keep one.
 ///
 /// # Errors
 /// `Io` of a spool. Damage is a reason to refuse it.
 pub fn carried(
-    decoder: &mut Decoder,
+    decoder: &mut Decoder<Exact>,
     entry: &Entry<'_>,
     by: &ByCommands,
     terms: &Terms,
@@ -52,7 +53,9 @@ pub fn carried(
     let Some(known) = terms.commands else {
         return Ok(Carried::Refused(by.why.clone().into_owned()));
     };
-    let walked = match walk(decoder, entry, terms, policies.transform.expiries) {
+    let sound = decoder.demand_distinct(entry);
+    let inside = policies.transform.expiries;
+    let walked = match sound.and_then(|()| walk(decoder, entry, terms, inside)) {
         Ok(walked) => walked,
         Err(error) if error.kind() == ErrorKind::Io => return Err(error),
         Err(_) if by.stall_ms.is_some() => return Ok(Carried::Whole(None)),
@@ -99,7 +102,7 @@ struct Walked {
 }
 
 fn walk(
-    decoder: &mut Decoder,
+    decoder: &mut Decoder<Exact>,
     entry: &Entry<'_>,
     terms: &Terms,
     inside: Expiries,

@@ -19,6 +19,9 @@ use crate::value::commands::Vocabulary;
 /// Bytes of one argument where the server does not say: the built-in value of `proto-max-bulk-len`.
 pub const DEFAULT_MAX_BULK: u64 = 512 * 1024 * 1024;
 
+/// No server that takes this footer ends on a bad payload: it came with Redis 7.0.
+pub(super) const NEVER_FRAGILE: u16 = 10;
+
 /// The footer of payloads with key metadata at their head (Redis 8.6).
 const KEY_META: u16 = 13;
 
@@ -108,6 +111,14 @@ impl<'f> Acceptance<'f> {
     pub fn footer_for_module(&self, module: ModuleId) -> Result<u16, Cow<'static, str>> {
         let footer = self.footer_for(ValueType::MODULE_2, Dialect::Redis)?;
         let name = module.name();
+        if self.is_belied() {
+            return Err(format!(
+                "the destination says that it is {} and refuses what every such server takes: if it is an older one \
+                 without the module for values of type {name}, it would die of them",
+                self.facts.name()
+            )
+            .into());
+        }
         let wanted = module_of(&name);
         match (&self.facts.modules, wanted) {
             (Some(loaded), Some(wanted))
@@ -180,15 +191,23 @@ impl<'f> Acceptance<'f> {
     }
 
     /// Whether a payload that is refused costs no more than itself: Redis up to 6.0, and KeyDB, which comes from it, end
-    /// on many bad ones. Where it is not known, they are taken to do so.
+    /// on many bad ones. Where it is not known, or what was tried belies what it says, they are taken to do so.
     #[must_use]
     pub fn survives_bad_payloads(&self) -> bool {
         match (self.facts.product, self.facts.version) {
+            _ if self.is_belied() => false,
             (Some(Product::Valkey | Product::Dragonfly), _) => true,
             (Some(Product::Redis), Some(version)) => version >= Version::new(6, 2, 0),
-            // Footer 10 came with 7.0.
-            _ => self.probed.lowest_footer_from(10).is_some(),
+            _ => self.probed.lowest_footer_from(NEVER_FRAGILE).is_some(),
         }
+    }
+
+    /// Whether it refused a footer that every server of the version that it states takes: then it may be any older one.
+    fn is_belied(&self) -> bool {
+        self.probed.footer_verdict(NEVER_FRAGILE) == Verdict::Refuses
+            && self
+                .footers()
+                .is_some_and(|stated| stated.takes(NEVER_FRAGILE))
     }
 
     /// Everything as [`Terms`], for the types and modules that the dump holds.
@@ -582,6 +601,47 @@ mod tests {
         assert!(ask("redis-7.0", Some(&["mine"]), "my-type-1"));
         assert!(!ask("redis-6.0", Some(&["mine"]), "my-type-1"));
         assert!(!ask("redis-3.2", Some(&[]), "ReJSON-RL"));
+    }
+
+    #[test]
+    fn a_version_that_the_probes_belie_is_not_trusted() {
+        for (stated, survives, belied) in [
+            ("redis-8.10", true, false),
+            ("redis-7.0", true, false),
+            ("valkey-9.0", true, false),
+            ("redis-6.2", true, true),
+            ("redis-6.0", false, false),
+        ] {
+            let mut facts = server(stated);
+            facts.modules = Some(vec!["vectorset".to_owned()]);
+            let nothing_tried = Probed::default();
+            let acceptance = Acceptance::new(&facts, &nothing_tried);
+            assert_eq!(acceptance.survives_bad_payloads(), survives, "{stated}");
+            // What 6.2 refuses is no lie.
+            let mut refuses = Probed::default();
+            for n in 6..=9 {
+                refuses.set_footer(n, Verdict::Takes);
+            }
+            refuses.set_footer(10, Verdict::Refuses);
+            let acceptance = Acceptance::new(&facts, &refuses);
+            assert_eq!(acceptance.survives_bad_payloads(), belied, "{stated}");
+        }
+        let mut facts = server("redis-8.0");
+        facts.modules = Some(vec!["ReJSON".to_owned()]);
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let id = b"ReJSON-RL".iter().fold(0u64, |id, c| {
+            id << 6 | alphabet.iter().position(|a| a == c).unwrap() as u64
+        });
+        let mut probed = Probed::default();
+        probed.set_footer(9, Verdict::Takes);
+        let ask = |probed: &Probed| {
+            Acceptance::new(&facts, probed)
+                .footer_for_module(ModuleId(id << 10))
+                .map_err(std::borrow::Cow::into_owned)
+        };
+        assert!(ask(&probed).is_ok());
+        probed.set_footer(10, Verdict::Refuses);
+        assert!(ask(&probed).unwrap_err().contains("would die"));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! too. If it exists, the server says so and looks no further, so a name behind it is taken: the same beginning, a suffix of
 //! ours.
 
+use super::accept::NEVER_FRAGILE;
 use super::facts::Facts;
 use super::footer::{Footers, footer_needed};
 use super::product::{Product, Version};
@@ -170,8 +171,8 @@ pub fn probe(
     let mut footers: Vec<u16> = types
         .iter()
         .filter_map(|&(value_type, dialect)| footer_needed(value_type, dialect).ok())
-        // Both tell a server that wants its own number exactly, and which.
-        .chain([6, 7])
+        // Two tell a server that wants its own number exactly, and which; the third whether it can be trusted with bad values.
+        .chain([6, 7, NEVER_FRAGILE])
         .collect();
     footers.sort_unstable();
     footers.dedup();

@@ -310,6 +310,25 @@ impl Findings for Strict {
     }
 }
 
+/// For plain commands: as [`Strict`], and a field that stands twice in a small hash is an error, too, since commands would keep
+/// one of the two. A collection without elements has no commands, which is no fault.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Exact;
+
+impl Findings for Exact {
+    #[cold]
+    fn found(&mut self, finding: Finding) -> Result<()> {
+        match finding.rule {
+            Rule::Empty => Ok(()),
+            Rule::DuplicateInSmallHash => Err(Error::unsupported(
+                finding.place,
+                format!("{}: commands would keep one of the two", finding.what),
+            )),
+            _ => Strict.found(finding),
+        }
+    }
+}
+
 /// Reads on over every broken rule; only what cannot be read is an error.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lenient;
@@ -378,6 +397,11 @@ mod tests {
         let error = Strict.found(finding(Rule::PackedCount)).unwrap_err();
         assert_eq!(error.to_string(), "offset 5 (0x5): x");
         assert!(Lenient.found(finding(Rule::PackedCount)).is_ok());
+        assert!(Exact.found(finding(Rule::Empty)).is_ok());
+        assert!(Exact.found(finding(Rule::ZsetOrder)).is_ok());
+        assert!(Exact.found(finding(Rule::Duplicate)).is_err());
+        let twice = Exact.found(finding(Rule::DuplicateInSmallHash));
+        assert_eq!(twice.unwrap_err().kind(), crate::ErrorKind::Unsupported);
         assert!(
             finding(Rule::ZsetOrder)
                 .to_string()

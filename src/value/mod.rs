@@ -82,7 +82,7 @@ use array::ArrayRaw;
 pub use array::{Array, ArrayItem, ArrayValue};
 pub use decoder::{Decoder, Value};
 pub use element::{Element, IntText, Pieces, canonical_int};
-pub use findings::{Finding, Findings, Lenient, Rule, Severity, Strict, unreadable};
+pub use findings::{Exact, Finding, Findings, Lenient, Rule, Severity, Strict, unreadable};
 pub use hash::{FIELD_EXPIRY_MAX, Field, Hash};
 pub use list::List;
 pub use module::{MetaClass, ModuleItem, ModuleValue, key_meta_classes};

@@ -26,7 +26,7 @@ pub(super) use self::stream::FieldWalk;
 use self::stream::StreamCommands;
 use super::decoder::{Decoder, Part, Value};
 use super::element::Element;
-use super::findings::{Findings, Strict};
+use super::findings::{Exact, Findings, Strict};
 use super::packed::Hold;
 use super::stream::StreamId;
 use super::subexpire::sub_expires;
@@ -565,6 +565,23 @@ impl<'d, F: Findings> Commands<'d, F> {
                 text,
             },
         })
+    }
+}
+
+impl Decoder<Exact> {
+    /// Walks a value whose commands would make another one of it where it is damaged: members, fields and groups that stand
+    /// twice would silently become one. What else is wrong, its commands tell while they are pulled.
+    ///
+    /// # Errors
+    /// `Corrupt` for what is damaged, `Unsupported` for what commands cannot write, both with the entry; `Limit` and `Io` of
+    /// a spool.
+    pub fn demand_distinct(&mut self, entry: &Entry<'_>) -> Result<()> {
+        match entry.type_info().map(|info| info.kind) {
+            Some(Kind::Set | Kind::ZSet | Kind::Hash | Kind::Stream) => {
+                self.validate(entry).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `export --format resp`: plain write commands, for servers that take no `RESTORE`: text for `redis-cli --pipe`.
 //!
-//! A key is written whole or not at all: one that is damaged, or of which nothing can be carried, leaves no command behind.
+//! A key is written whole or not at all: one that is damaged, of which nothing can be carried, or of which commands would
+//! make another value (a field that stands twice), leaves no command behind.
 //! What commands cannot carry of the others is told. The text is made for servers that do not hold these keys: what a list
 //! holds there already would stay in front. With `replace` each key begins with a `DEL`.
 //!
@@ -19,7 +20,7 @@ use crate::select::Selection;
 use crate::snapshot::{Entry, Function, Producer, Record, Snapshot};
 use crate::target::{Assumed, Product, Version};
 use crate::value::commands::{Arrival, Command, Commands, Limits, Loss, Losses, Vocabulary};
-use crate::value::{Decoder, Element};
+use crate::value::{Decoder, Element, Exact};
 use crate::verbs::ordered::{self, Ends};
 use crate::verbs::{Ticker, Watch};
 
@@ -252,7 +253,7 @@ fn arrives_at(entry: &Entry<'_>, policies: &Policies) -> Result<Option<i64>, ()>
 
 /// What one thread works with.
 struct Maker {
-    decoder: Decoder,
+    decoder: Decoder<Exact>,
     vocabulary: Vocabulary,
     policies: Policies,
     name: Vec<u8>,
@@ -261,7 +262,7 @@ struct Maker {
 impl Maker {
     fn new(vocabulary: Vocabulary, options: &Options) -> Self {
         Self {
-            decoder: Decoder::new(Some(&options.spool_dir)),
+            decoder: Decoder::with_findings(Some(&options.spool_dir), Exact),
             vocabulary,
             policies: options.policies.clone(),
             name: Vec::new(),
@@ -308,7 +309,8 @@ impl Maker {
     ) -> Result<Option<Told>> {
         let start = text.len();
         // As long as nothing was spilled, everything can be taken back.
-        let mut written = self.write(entry, &mut Sink::Kept { text, start });
+        let sound = self.decoder.demand_distinct(entry);
+        let mut written = sound.and_then(|()| self.write(entry, &mut Sink::Kept { text, start }));
         if let Ok(Written::TooLong) = written {
             text.truncate(start);
             // It must be known to be sound before its first command leaves.
@@ -329,6 +331,10 @@ impl Maker {
                 Outcome::Refused,
                 format!("it is damaged: {}", without_entry(&error)),
             )),
+            // What commands cannot write.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                Some(Told::LeftOut(Outcome::Refused, without_entry(&error)))
+            }
             Err(error) => return Err(error),
         };
         if matches!(told, Some(Told::LeftOut(..))) {

@@ -50,7 +50,7 @@ use crate::target::{
     Acceptance, Assumed, Facts, NodeMap, Probed, Product, Version, functions_closed,
     has_key_patterns,
 };
-use crate::value::Decoder;
+use crate::value::{Decoder, Exact};
 use crate::value::commands::LossCounts;
 use crate::wire::crc64;
 
@@ -125,6 +125,7 @@ pub struct Plan {
     servers: Vec<Server>,
     there: Option<There>,
     decoder: Decoder,
+    for_commands: Decoder<Exact>,
     entries: u64,
     duplicates: u64,
     by_type: u64,
@@ -424,6 +425,7 @@ impl Plan {
     fn over(servers: Vec<Server>, there: Option<There>, options: Options) -> Self {
         Self {
             decoder: Decoder::new(Some(options.spool_dir.as_path())),
+            for_commands: Decoder::with_findings(Some(options.spool_dir.as_path()), Exact),
             options,
             servers,
             there,
@@ -482,7 +484,8 @@ impl Plan {
                     });
                     continue;
                 }
-                let goes = server.decide(&entry, &self.options, &mut self.decoder, &mut key);
+                let decoders = (&mut self.decoder, &mut self.for_commands);
+                let goes = server.decide(&entry, &self.options, decoders, &mut key);
                 somewhere |= goes.is_some();
                 if let (Some(db), Some(there)) = (goes, &mut self.there) {
                     let name = self.options.policies.name_of(&entry, &mut key)?;
@@ -708,7 +711,7 @@ impl Server {
         &mut self,
         entry: &Entry<'_>,
         options: &Options,
-        decoder: &mut Decoder,
+        (decoder, for_commands): (&mut Decoder, &mut Decoder<Exact>),
         key: &mut NameRoom,
     ) -> Option<u64> {
         let policies = &options.policies;
@@ -722,7 +725,7 @@ impl Server {
         }
         let mut decided = self.ladder.decide(entry, &self.terms, policies, Step::RAW);
         if let Decision::Commands(by) = &decided {
-            match carried(decoder, entry, by, &self.terms, policies) {
+            match carried(for_commands, entry, by, &self.terms, policies) {
                 Ok(Carried::Goes(how)) => {
                     if let Err(error) = policies.name_of(entry, key) {
                         let words = format!("its name cannot be read: {}", error.what());

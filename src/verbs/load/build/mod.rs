@@ -37,7 +37,7 @@ use crate::resp::{Connection, Pipeline, Reply};
 use crate::snapshot::{Entry, Kind};
 use crate::target::{Asked, Reaction, Situation, react};
 use crate::value::commands::{Arrival, Commands, Limits};
-use crate::value::{Decoder, Element};
+use crate::value::{Decoder, Element, Exact};
 
 /// Values that go together at most.
 const MANY: usize = 512;
@@ -186,7 +186,7 @@ pub(super) struct Builder {
     /// Each with the destination's words, where it refused to `RESTORE` it.
     waiting: Vec<(Ticket, ByCommands, String)>,
     bytes: u64,
-    decoder: Option<Box<Decoder>>,
+    decoder: Option<Box<Decoder<Exact>>>,
     key: NameRoom,
     name: Vec<u8>,
 }
@@ -330,10 +330,12 @@ impl Builder {
     }
 
     fn decoder<'b>(
-        decoder: &'b mut Option<Box<Decoder>>,
+        decoder: &'b mut Option<Box<Decoder<Exact>>>,
         shared: &Shared<'_, '_>,
-    ) -> &'b mut Decoder {
-        decoder.get_or_insert_with(|| Box::new(Decoder::new(Some(shared.spool_dir))))
+    ) -> &'b mut Decoder<Exact> {
+        decoder.get_or_insert_with(|| {
+            Box::new(Decoder::with_findings(Some(shared.spool_dir), Exact))
+        })
     }
 
     /// All steps.
