@@ -33,7 +33,7 @@ use crate::resp::Arg;
 use crate::resp::pack::argument_header;
 use crate::snapshot::{Dialect, Entry, Function, ModuleId, ValueType};
 use crate::transform::Transform;
-use crate::value::commands::{Loss, Losses, Vocabulary};
+use crate::value::commands::{Limits, Loss, Losses, Vocabulary};
 use crate::wire::{Cursor, Str, length};
 
 /// What to do with keys whose time is past at the run's instant.
@@ -126,8 +126,10 @@ pub struct Terms {
     modules: BTreeMap<ModuleId, TypeTerms>,
     /// Key metadata of this footer version may stand at a payload's head.
     pub key_meta: Option<u16>,
-    /// Bytes that one argument may have: `proto-max-bulk-len`.
+    /// Bytes that a string may have: `proto-max-bulk-len`.
     pub max_bulk: u64,
+    /// Bytes that one argument may have: `proto-max-bulk-len`, `client-query-buffer-limit`, or what was learned.
+    pub max_arg: u64,
     /// `RESTORE` knows `REPLACE` (3.0).
     pub knows_replace: bool,
     /// `RESTORE` knows `ABSTTL`, `IDLETIME` and `FREQ` (5.0).
@@ -162,6 +164,7 @@ impl Terms {
             modules: BTreeMap::new(),
             key_meta: None,
             max_bulk: 512 << 20,
+            max_arg: 512 << 20,
             knows_replace: true,
             knows_absttl: true,
             knows_stick: false,
@@ -170,10 +173,27 @@ impl Terms {
         }
     }
 
+    /// How large plain commands may get.
+    #[must_use]
+    pub fn command_limits(&self) -> Limits {
+        Limits {
+            argument: self.max_arg,
+            ..Limits::default()
+        }
+    }
+
+    /// The setting that lets one argument have more bytes.
+    fn limit_of_arguments(&self) -> &'static str {
+        match self.max_arg < self.max_bulk {
+            true => "client-query-buffer-limit (or the limit of what stands in between)",
+            false => "proto-max-bulk-len (and client-query-buffer-limit above it)",
+        }
+    }
+
     /// Up to so many bytes a payload is under every limit, whatever its type.
     #[inline]
     fn at_ease(&self) -> u64 {
-        self.max_bulk.min(stall::NEVER)
+        self.max_arg.min(stall::NEVER)
     }
 
     /// Says what the destination makes of a type as it stands in files of a dialect.
@@ -204,6 +224,14 @@ impl Terms {
                 Some(TypeTerms::Take(_))
             )
         })
+    }
+
+    /// Whether a payload goes under another name first, which then takes the key's: what exists is to be replaced, and
+    /// `RESTORE` knows no `REPLACE`.
+    #[must_use]
+    #[inline]
+    pub fn stages_payloads(&self, policies: &Policies) -> bool {
+        policies.replace && !self.knows_replace
     }
 
     /// Whether the destination knows commands that write values like those of `form`, as far as a type tells.
@@ -251,6 +279,7 @@ impl Terms {
             self.key_meta = None;
         }
         self.max_bulk = self.max_bulk.min(other.max_bulk);
+        self.max_arg = self.max_arg.min(other.max_arg);
         self.knows_replace &= other.knows_replace;
         self.knows_absttl &= other.knows_absttl;
         self.knows_stick &= other.knows_stick;
@@ -490,12 +519,12 @@ fn weigh(
     terms: &Terms,
     patient: bool,
 ) -> std::result::Result<(), NotRaw> {
-    if payload.len() > terms.max_bulk {
+    if payload.len() > terms.max_arg {
         return Err(NotRaw::TooLarge(Cow::Owned(format!(
-            "its payload has {} bytes, the destination takes {} in one argument; \
-             raise proto-max-bulk-len there (and client-query-buffer-limit above it)",
+            "its payload has {} bytes, the destination takes {} in one argument; raise {} there",
             payload.len(),
-            terms.max_bulk
+            terms.max_arg,
+            terms.limit_of_arguments(),
         ))));
     }
     let Some(commands) = terms.commands.filter(|_| !patient) else {
@@ -538,7 +567,8 @@ fn command<'data>(
         expire_at_ms,
         step: Step::RAW,
         losses,
-        replace: policies.replace,
+        // Where it is not known, the payload goes under another name first: whoever sends it sees to that.
+        replace: policies.replace && terms.knows_replace,
         absttl: terms.knows_absttl,
         stick: is_sticky && terms.knows_stick,
         access,
@@ -1022,15 +1052,17 @@ mod tests {
             assert!(answer[1].contains(reason), "{answer:?}");
         }
         let tight = Terms {
-            max_bulk: 12,
+            max_arg: 12,
             ..terms()
         };
-        assert!(sent(b"REDIS0009\x00\x01k\x01v", &tight, &p)[1].contains("proto-max-bulk-len"));
+        assert!(
+            sent(b"REDIS0009\x00\x01k\x01v", &tight, &p)[1].contains("client-query-buffer-limit")
+        );
         assert_eq!(
             sent(
                 b"REDIS0009\x00\x01k\x01v",
                 &Terms {
-                    max_bulk: 13,
+                    max_arg: 13,
                     ..terms()
                 },
                 &p

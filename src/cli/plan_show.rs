@@ -122,7 +122,7 @@ fn destination(shown: &Shown<'_>, at: &AtDestination, lines: &mut Lines) {
     more.extend(
         there
             .proto_max_bulk_len
-            .map(|bytes| format!("arguments up to {}", ByteCount(bytes).short())),
+            .map(|_| format!("arguments up to {}", ByteCount(there.max_argument).short())),
     );
     more.extend(there.modules.as_ref().map(|names| match names.as_slice() {
         [] => "no modules".to_owned(),

@@ -4,7 +4,7 @@ use super::{ByCommands, Policies, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::snapshot::{Entry, Kind};
 use crate::transform::Expiries;
-use crate::value::commands::{Arrival, Commands, Limits, Loss, Losses};
+use crate::value::commands::{Arrival, Commands, Loss, Losses};
 use crate::value::{Decoder, Element, Exact};
 use crate::wire::Str;
 
@@ -82,7 +82,9 @@ pub fn carried(
     Ok(Carried::Goes(Carriage {
         losses: walked.losses,
         kind: walked.kind,
-        at_once: walked.kind == Some(Kind::String) && (by.expire_at_ms.is_none() || known.set_pxat),
+        at_once: walked.kind == Some(Kind::String)
+            && walked.commands == 1
+            && (by.expire_at_ms.is_none() || known.set_pxat),
         count: walked.count(),
         commands: walked.commands,
         bytes: walked.bytes,
@@ -94,7 +96,7 @@ struct Walked {
     losses: Losses,
     commands: u64,
     bytes: u64,
-    /// How many elements they make, where that is known.
+    /// How many elements they make, where that is known; of a string, how many bytes.
     elements: Option<u64>,
     /// An argument of so many bytes is over the destination's limit.
     too_long: Option<u64>,
@@ -116,8 +118,9 @@ fn walk(
         expire_at_ms: None,
         inside,
     };
-    let mut commands = Commands::new(decoder, entry, arrival, vocabulary, Limits::default())?;
-    let most = terms.max_bulk;
+    let limits = terms.command_limits();
+    let mut commands = Commands::new(decoder, entry, arrival, vocabulary, limits)?;
+    let most = terms.max_arg;
     let mut walked = Walked {
         losses: Losses::default(),
         commands: 0,
@@ -131,6 +134,11 @@ fn walk(
         walked.bytes = walked.bytes.saturating_add(command.bytes());
         let behind_key = command.argc().saturating_sub(2);
         walked.elements = walked.elements.and_then(|elements| match command.name() {
+            // Its bytes, behind the name of the command: the key has none here.
+            "SET" | "APPEND" => {
+                let name = command.name().len() as u64;
+                elements.checked_add(command.bytes().saturating_sub(name))
+            }
             "RPUSH" | "SADD" => elements.checked_add(behind_key),
             "ZADD" | "HSET" | "HMSET" => elements.checked_add(behind_key / 2),
             "XADD" => elements.checked_add(1),
@@ -181,15 +189,21 @@ impl Walked {
                 }
             });
         }
-        self.too_long.map(|bytes| {
-            let what = match self.kind {
-                Some(Kind::String) => "it",
-                _ => "one of its elements",
-            };
-            format!(
-                "{what} has {bytes} bytes, the destination takes {} in one argument: no command carries it; \
-                 raise proto-max-bulk-len there",
+        let string = (self.kind == Some(Kind::String)).then_some(self.elements);
+        if let Some(Some(bytes)) = string
+            && bytes > terms.max_bulk
+        {
+            return Some(format!(
+                "it has {bytes} bytes, the destination takes {} in a string: no command carries it; raise proto-max-bulk-len there",
                 terms.max_bulk
+            ));
+        }
+        self.too_long.map(|bytes| {
+            format!(
+                "one of its elements has {bytes} bytes, the destination takes {} in one argument: no command carries it; \
+                 raise {} there",
+                terms.max_arg,
+                terms.limit_of_arguments()
             )
         })
     }
@@ -197,6 +211,7 @@ impl Walked {
     /// How to find out whether all is there; `None` where it is there as a whole or not at all.
     fn count(&self) -> Option<(&'static str, u64)> {
         let command = match self.kind? {
+            Kind::String => "STRLEN",
             Kind::List => "LLEN",
             Kind::Set => "SCARD",
             Kind::ZSet => "ZCARD",

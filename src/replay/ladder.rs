@@ -122,7 +122,7 @@ impl Ladder {
         let asked = reencode::Terms {
             allowed: policies.allow_loss,
             now_ms: policies.now_ms,
-            most: terms.max_bulk.saturating_sub(room),
+            most: terms.max_arg.saturating_sub(room),
             inside: policies.transform.expiries,
         };
         let done = match self.reencoder.encode(entry, form, &asked) {

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::facts::Facts;
+use super::facts::{DEFAULT_MAX_BULK, Facts};
 use super::footer::{Footers, footer_needed};
 use super::probe::{Probed, Verdict};
 use super::product::{Product, Version};
@@ -15,9 +15,6 @@ use crate::reencode::{Form, older_forms};
 use crate::replay::{CommandTerms, Terms, TypeTerms};
 use crate::snapshot::{Dialect, ModuleId, ValueType};
 use crate::value::commands::Vocabulary;
-
-/// Bytes of one argument where the server does not say: the built-in value of `proto-max-bulk-len`.
-pub const DEFAULT_MAX_BULK: u64 = 512 * 1024 * 1024;
 
 /// No server that takes this footer ends on a bad payload: it came with Redis 7.0.
 pub(super) const NEVER_FRAGILE: u16 = 10;
@@ -233,6 +230,7 @@ impl<'f> Acceptance<'f> {
         }
         terms.key_meta = self.key_meta();
         terms.max_bulk = self.facts.max_bulk.unwrap_or(DEFAULT_MAX_BULK);
+        terms.max_arg = self.facts.max_arg();
         let (replace, absttl) = self.options();
         terms.knows_replace = replace;
         terms.knows_absttl = absttl;
@@ -676,9 +674,11 @@ mod tests {
             assert_eq!(terms.max_bulk, DEFAULT_MAX_BULK);
         }
         let mut facts = server("redis-7.0");
-        facts.max_bulk = Some(1_000_000);
+        facts.max_bulk = Some(2_000_000);
+        facts.max_query = Some(1 << 20);
         facts.maxmemory_policy = Some("allkeys-lfu".into());
         let terms = Acceptance::new(&facts, &probed).terms(&[], &[]);
-        assert!(terms.lfu && terms.max_bulk == 1_000_000);
+        assert!(terms.lfu && terms.max_bulk == 2_000_000);
+        assert_eq!(terms.max_arg, (1 << 20) - (64 << 10));
     }
 }

@@ -13,6 +13,15 @@ use super::reaction::{Asked, Reaction, Situation, Wait, react};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::resp::{Arg, Connection, Reply};
 
+/// Bytes of one argument where the server does not say: the built-in value of `proto-max-bulk-len`.
+pub(super) const DEFAULT_MAX_BULK: u64 = 512 * 1024 * 1024;
+
+/// The built-in value of `client-query-buffer-limit`.
+const DEFAULT_MAX_QUERY: u64 = 1024 * 1024 * 1024;
+
+/// What else may stand in that buffer: the rest of the command, and what a server reads at a time.
+const BESIDE_AN_ARGUMENT: u64 = 64 * 1024;
+
 /// Databases that are asked for their size one by one, at most.
 const MOST_DBS: usize = 256;
 
@@ -66,8 +75,10 @@ pub struct Facts {
     pub databases: Option<u64>,
     /// The lowest of the needed databases that `SELECT` refused.
     pub refused_db: Option<u64>,
-    /// `proto-max-bulk-len`, bytes of one argument.
+    /// `proto-max-bulk-len`, bytes of a string.
     pub max_bulk: Option<u64>,
+    /// `client-query-buffer-limit`, bytes of a command that is being read.
+    pub max_query: Option<u64>,
     /// Identity of the server process, and of the stream of changes that it went on with if it was promoted
     /// (`process_id` below).
     pub run_id: Option<String>,
@@ -147,10 +158,12 @@ impl Facts {
             facts.refused_db = facts.refused_db.or(other.refused_db);
             // What is past at one of them must not be sent there.
             facts.clock_ahead_ms = facts.clock_ahead_ms.max(other.clock_ahead_ms);
-            facts.max_bulk = match (facts.max_bulk, other.max_bulk) {
+            let least = |a: Option<u64>, b: Option<u64>| match (a, b) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
+            facts.max_bulk = least(facts.max_bulk, other.max_bulk);
+            facts.max_query = least(facts.max_query, other.max_query);
             facts.modules = facts
                 .modules
                 .zip(other.modules.clone())
@@ -209,6 +222,15 @@ impl Facts {
             return Some(false);
         }
         Some(self.version? >= version)
+    }
+
+    /// Bytes that one argument may have: the whole command must fit into the buffer that it is read into, too.
+    #[must_use]
+    pub fn max_arg(&self) -> u64 {
+        let query = self.max_query.unwrap_or(DEFAULT_MAX_QUERY);
+        self.max_bulk
+            .unwrap_or(DEFAULT_MAX_BULK)
+            .min(query.saturating_sub(BESIDE_AN_ARGUMENT))
     }
 
     /// Keys that the destination holds now, if known.
@@ -448,6 +470,7 @@ impl Facts {
         self.databases = open.and_then(|text| text.parse().ok());
         let asked = [
             ("proto-max-bulk-len", false),
+            ("client-query-buffer-limit", false),
             ("maxmemory", self.maxmemory.is_some()),
             ("maxmemory-policy", self.maxmemory_policy.is_some()),
         ];
@@ -460,6 +483,7 @@ impl Facts {
             let number = value.as_deref().and_then(|text| text.parse().ok());
             match setting {
                 "proto-max-bulk-len" => self.max_bulk = number,
+                "client-query-buffer-limit" => self.max_query = number,
                 "maxmemory" => self.maxmemory = number,
                 _ => self.maxmemory_policy = value,
             }

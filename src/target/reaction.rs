@@ -161,6 +161,7 @@ pub fn react<'r>(reply: &Reply<'r>, asked: Asked, situation: Situation) -> React
                     Asked::Select | Asked::Login => Reaction::Stop,
                 }
             } else if says("Invalid TTL")
+                || says("string exceeds maximum allowed size")
                 || says("Invalid IDLETIME")
                 || says("Invalid FREQ")
                 || says("value is not an integer")
@@ -261,6 +262,16 @@ mod tests {
             (
                 "ERR value is not an integer or out of range",
                 Restore,
+                R::KeyFails,
+            ),
+            (
+                "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+                Write,
+                R::KeyFails,
+            ),
+            (
+                "ERR string exceeds maximum allowed size (512MB)",
+                Write,
                 R::KeyFails,
             ),
             (

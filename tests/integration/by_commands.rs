@@ -10,6 +10,7 @@ use rdbridge::verbs::load::OnConflict;
 use redis::Value;
 
 use super::cluster;
+use super::plan;
 use super::support::cluster::{Cluster, ask};
 use super::support::command::{Dir, journal_dir, program, program_to_signal, run_with};
 use super::support::contents::{differs_in_meaning, read};
@@ -291,6 +292,65 @@ fn a_string_or_an_element_that_no_command_carries_is_refused_by_name() {
         let loaded = load(&server.url(), &data, options()).expect("begins");
         assert_eq!(loaded.restored_raw(), 2, "{name}: {:?}", loaded.events);
     }
+}
+
+/// A value and a command have limits of their own.
+#[test]
+fn a_string_over_the_limit_of_a_command_goes_in_parts() {
+    let mut random = Random::new(19, "parts", 0);
+    let noise: Vec<u8> = (0..2 << 20)
+        .flat_map(|_| random.number().to_le_bytes())
+        .collect();
+    let fits = &noise[..7 << 20];
+    let half: Vec<u8> = noise
+        .chunks(12)
+        .flat_map(|chunk| [chunk, &[b'-'; 12]].concat())
+        .collect();
+    let mut packed = Vec::new();
+    rdbridge::wire::Str::write(&mut packed, &half, true);
+    assert!(packed.len() > 8 << 20 && packed.len() < half.len());
+    let data = Dump::redis(9)
+        .select_db(0)
+        .expire_ms(4_000_000_000_000)
+        .string_key("noise", &noise)
+        .string_key("fits", fits)
+        .key(0, "packed", packed)
+        .finish(Crc::Right);
+    let server = Server::setup("redis-7.0")
+        .with("proto-max-bulk-len", ["64mb"])
+        .with("client-query-buffer-limit", ["8mb"])
+        .start();
+    let text = |key: &str| {
+        let get = vec![b"GET".to_vec(), key.as_bytes().to_vec()];
+        match Client::connect(server.port()).ask(&[get]).remove(0) {
+            Value::BulkString(text) => text,
+            other => panic!("{key}: {other:?}"),
+        }
+    };
+    for on_conflict in [OnConflict::Fail, OnConflict::Replace] {
+        let mut options = options();
+        options.on_conflict = on_conflict;
+        options.verify = true;
+        if on_conflict == OnConflict::Replace {
+            server.run("SET noise old");
+        }
+        let now = options.policies.now_ms;
+        let planned = plan::plan(&server.url(), &data, now).expect("a plan");
+        let loaded = load(&server.url(), &data, options).expect("begins");
+        let case = format!("{on_conflict:?}: {:?} {}", loaded.events, loaded.stopped());
+        assert_eq!(loaded.count(BY_COMMANDS), 2, "{case}");
+        assert_eq!(loaded.restored_raw(), 1, "{case}");
+        assert_eq!(plan::differs(&planned, &loaded), Vec::<String>::new());
+        assert!(text("noise") == noise && text("packed") == half && text("fits") == fits);
+        assert_eq!(
+            server.run("PEXPIRETIME noise"),
+            Value::Int(4_000_000_000_000)
+        );
+        nothing_is_left(&server, &case);
+    }
+    // What exists is found out before anything is built.
+    let again = load(&server.url(), &data, options()).expect("begins");
+    assert_eq!(again.count(Outcome::Conflict), 3, "{:?}", again.events);
 }
 
 #[test]

@@ -450,9 +450,6 @@ fn what_is_past_at_the_instant_follows_the_policy() {
 #[test]
 fn replace_and_an_expired_entry_leave_an_existing_key_untouched() {
     for name in all() {
-        if name == "redis-2.8" {
-            continue;
-        }
         let server = Server::start(name);
         server.run("SET precious old");
         server.run("SET gone old");

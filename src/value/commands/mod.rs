@@ -21,7 +21,7 @@ pub use loss::{Loss, LossCounts, Losses};
 pub(crate) use score::write as write_score;
 pub use vocabulary::Vocabulary;
 
-use self::plain::{ArrayCommands, Collection};
+use self::plain::{ArrayCommands, Collection, LongString};
 pub(super) use self::stream::FieldWalk;
 use self::stream::StreamCommands;
 use super::decoder::{Decoder, Part, Value};
@@ -43,6 +43,8 @@ pub struct Limits {
     pub args: usize,
     /// Bytes of all arguments of one command.
     pub bytes: u64,
+    /// Bytes of one argument: a longer string is written by `SET` and many `APPEND`.
+    pub argument: u64,
 }
 
 impl Default for Limits {
@@ -50,6 +52,7 @@ impl Default for Limits {
         Self {
             args: 1000,
             bytes: 64 * 1024,
+            argument: u64::MAX,
         }
     }
 }
@@ -346,6 +349,8 @@ pub struct Commands<'d, F: Findings = Strict> {
 enum Source<'d, F: Findings> {
     /// A string, by `SET`; JSON by its own command.
     Whole(Element<'d>, &'static str),
+    /// A string that is longer than an argument may be.
+    Long(Box<LongString<'d>>),
     Collection(Box<Collection<'d, F>>),
     Stream(Box<StreamCommands<'d, F>>),
     Array(Box<ArrayCommands<'d, F>>),
@@ -397,6 +402,9 @@ impl<'d, F: Findings> Commands<'d, F> {
         let kind = entry.type_info().map(|info| info.kind);
         decoder.set_expiries(arrival.inside);
         let source = match decoder.decode(entry)? {
+            Value::String(element) if element.len() > limits.argument => {
+                Source::Long(Box::new(LongString::new(element, limits.argument)))
+            }
             Value::String(element) => Source::Whole(element, "SET"),
             Value::Json(element) if vocabulary.json => Source::Whole(element, "JSON.SET"),
             Value::Stream(stream) if vocabulary.streams => Source::Stream(Box::new(
@@ -498,6 +506,7 @@ impl<'d, F: Findings> Commands<'d, F> {
                     self.stage = Stage::SubExpires;
                     return Ok(true);
                 }
+                Source::Long(string) => string.step(batch)?,
                 Source::Collection(collection) => collection.step(batch, vocabulary, losses)?,
                 Source::Stream(stream) => stream.step(batch, vocabulary, losses)?,
                 Source::Array(array) => array.step(batch)?,
@@ -545,7 +554,7 @@ impl<'d, F: Findings> Commands<'d, F> {
             Source::Collection(collection) => Some(collection.decoder()),
             Source::Stream(stream) => Some(stream.decoder()),
             Source::Array(array) => Some(array.decoder()),
-            Source::Whole(..) | Source::Nothing => None,
+            Source::Whole(..) | Source::Long(_) | Source::Nothing => None,
         };
         static NO_TEXT: [Vec<u8>; 3] = [Vec::new(), Vec::new(), Vec::new()];
         static NO_BLOB: Hold = Hold::EMPTY;

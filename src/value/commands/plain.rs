@@ -1,12 +1,76 @@
-//! Lists, sets, sorted sets, hashes and arrays.
+//! Long strings, lists, sets, sorted sets, hashes and arrays.
 
 use super::super::decoder::{Decoder, Part};
-use super::super::element::Element;
+use super::super::element::{Element, Pieces};
 use super::super::findings::Findings;
 use super::super::hash::Start as HashStart;
 use super::super::{Array, ArrayRaw, Hash, List, Set, Zset};
-use super::{Batch, Loss, Losses, Slot, Vocabulary, is_lent};
+use super::{Arg, Batch, Loss, Losses, Slot, Vocabulary, is_lent};
 use crate::error::Result;
+
+/// Bytes of one part of a long string: a server copies each into the string, and grows that by a mebibyte at a time.
+const PART: u64 = 512 * 1024;
+
+/// A string that is written in parts: the first by `SET`, the others by `APPEND`.
+#[derive(Debug)]
+pub(super) struct LongString<'d> {
+    rest: Rest<'d>,
+    part: u64,
+    begun: bool,
+}
+
+#[derive(Debug)]
+enum Rest<'d> {
+    /// As it stands in the input.
+    Raw(&'d [u8]),
+    /// To be decompressed.
+    Packed(Pieces<'d>),
+}
+
+impl<'d> LongString<'d> {
+    /// `most` bytes may stand in one argument.
+    pub(super) fn new(element: Element<'d>, most: u64) -> Self {
+        Self {
+            rest: match element {
+                Element::Bytes(bytes) => Rest::Raw(bytes),
+                other => Rest::Packed(other.pieces()),
+            },
+            part: PART.min(most).max(1),
+            begun: false,
+        }
+    }
+
+    pub(super) fn step(&mut self, batch: &mut Batch<'d>) -> Result<bool> {
+        batch.begin(match std::mem::replace(&mut self.begun, true) {
+            false => "SET",
+            true => "APPEND",
+        });
+        let part = usize::try_from(self.part).unwrap_or(usize::MAX);
+        match &mut self.rest {
+            Rest::Raw(rest) => {
+                let (now, later) = rest.split_at(part.min(rest.len()));
+                *rest = later;
+                if !now.is_empty() {
+                    batch.push(Arg::Raw(now), now.len() as u64);
+                }
+            }
+            Rest::Packed(pieces) => {
+                let from = batch.buffer.len();
+                // A piece has a few kilobytes.
+                while batch.buffer.len().saturating_sub(from) < part / 2 {
+                    match pieces.next_piece()? {
+                        Some(piece) => batch.buffer.extend_from_slice(piece),
+                        None => break,
+                    }
+                }
+                if batch.buffer.len() > from {
+                    batch.end_copy(from);
+                }
+            }
+        }
+        Ok(batch.has_elements())
+    }
+}
 
 /// A collection that is written element by element.
 #[derive(Debug)]

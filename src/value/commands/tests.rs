@@ -135,9 +135,14 @@ fn batches_keep_their_limits() {
     let small = Limits {
         args: 1000,
         bytes: 6 + 12 * 10,
+        ..Limits::default()
     };
     assert_eq!(sizes(small), vec![10; 250]);
-    let tiny = Limits { args: 1, bytes: 1 };
+    let tiny = Limits {
+        args: 1,
+        bytes: 1,
+        ..Limits::default()
+    };
     assert_eq!(sizes(tiny), vec![1; 2500], "one element always fits");
 }
 
@@ -371,4 +376,55 @@ fn a_stream_entry_with_many_fields_is_one_command() {
     );
     assert_eq!(lines[0].split(' ').count(), 3 + 6000);
     assert!(lines[0].ends_with("f2999 2999"));
+}
+
+#[test]
+fn a_string_longer_than_an_argument_is_appended() {
+    let text: Vec<u8> = (0..3_000_000u32)
+        .flat_map(|i| {
+            if i % 2 == 0 {
+                [b'a'; 2]
+            } else {
+                (i as u16).to_le_bytes()
+            }
+        })
+        .collect();
+    for compress in [false, true] {
+        let mut body = Vec::new();
+        crate::wire::Str::write(&mut body, &text, compress);
+        let entry = entry(0, Dialect::Redis, &body);
+        for (argument, most) in [(u64::MAX, 1), (2 << 20, 30), (100_000, 200)] {
+            let mut decoder = Decoder::new(None);
+            let arrival = Arrival {
+                key: Element::Bytes(b"k"),
+                expire_at_ms: Some(7),
+                inside: Expiries::default(),
+            };
+            let limits = Limits {
+                argument,
+                ..Limits::default()
+            };
+            let words = Vocabulary::redis(7, 0);
+            let mut commands = Commands::new(&mut decoder, &entry, arrival, words, limits).unwrap();
+            let (mut joined, mut count) = (Vec::new(), 0);
+            while let Some(command) = commands.next_command().unwrap() {
+                let mut args = command.args();
+                let name = command.name();
+                if name == "PEXPIREAT" {
+                    continue;
+                }
+                assert_eq!(name, if count == 0 { "SET" } else { "APPEND" });
+                count += 1;
+                let value = args.nth(2).unwrap();
+                assert!(value.len() <= argument);
+                value.append_to(&mut joined).unwrap();
+                assert!(args.next().is_none());
+            }
+            assert!(joined == text, "{compress} {argument}");
+            assert!(
+                count <= most && (count > 1) == (most > 1),
+                "{argument}: {count}"
+            );
+        }
+    }
 }

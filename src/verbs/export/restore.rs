@@ -316,6 +316,7 @@ impl KnownTerms {
                 matches!(to, For::Any | For::Version(KEY_META..=79)).then_some(KEY_META);
             // No destination is known whose limit could be asked.
             terms.max_bulk = u64::MAX;
+            terms.max_arg = u64::MAX;
         }
         Self {
             to,

@@ -40,7 +40,12 @@ pub(super) fn settle<'data>(
     for entry in &entries {
         let decided = ladder.decide(entry, shared.terms, shared.policies, Step::RAW);
         let (db, expire_at_ms, step) = match decided {
-            Decision::Send(restore) => (restore.db, restore.expire_at_ms, restore.step),
+            Decision::Send(restore) => {
+                if shared.terms.stages_payloads(shared.policies) {
+                    built.push((*entry, restore.db));
+                }
+                (restore.db, restore.expire_at_ms, restore.step)
+            }
             Decision::Commands(by) => {
                 built.push((*entry, by.db));
                 (by.db, by.expire_at_ms, Step::COMMANDS)

@@ -507,16 +507,6 @@ impl Load {
                 "the destination has no shard",
             ));
         };
-        if options.policies.replace && !terms.knows_replace && probed.restore_closed.is_none() {
-            return Err(Error::new(
-                ErrorKind::Destination,
-                format!(
-                    "{} knows no RESTORE … REPLACE, which came with Redis 3.0",
-                    facts.name()
-                ),
-            )
-            .with_hint("delete what is to be replaced, and load with --on-conflict fail"));
-        }
         let evicted_before = Shards::evicted_keys(&mut connections)?;
         let libraries = surveys.iter().any(|survey| !survey.functions.is_empty());
         let functions_closed = match connections.first_mut() {

@@ -215,7 +215,7 @@ impl Load {
         self.asked = self.asked.saturating_add(redirected(&redirects.asked));
         self.also.extend(redirects.unknown());
         if let Some(most) = self.limits.learned() {
-            self.terms.max_bulk = self.terms.max_bulk.min(most);
+            self.terms.max_arg = self.terms.max_arg.min(most);
         }
         self.evictions_known &=
             !evictions.blind.load(Ordering::Relaxed) || self.evicted_before.is_none();

@@ -86,7 +86,7 @@ impl Shared<'_, '_> {
     }
 }
 
-/// What became of a value that went by plain commands.
+/// What became of a value that was built under another name, or written by one command.
 #[derive(Debug)]
 pub(super) enum Built {
     Stored,
@@ -97,6 +97,8 @@ pub(super) enum Built {
     Failed(String),
     /// The same, in words that are not known.
     FailedStrangely(String),
+    /// Its payload was refused in these words: it goes by the next step.
+    NextRoad(String),
     /// Nothing was stored: its slot is served elsewhere, as these words say.
     Moved(Vec<u8>),
 }
@@ -428,7 +430,9 @@ impl Sender {
                     by.why = closed_to_us(closed).into();
                 }
                 let bytes = entry.value.len() as u64;
-                self.builder.push(ticket, by, words.to_owned(), bytes);
+                let by_surprise = !words.is_empty() || closed.is_some();
+                let words = (words.to_owned(), by_surprise);
+                self.builder.push(ticket, by, words, bytes);
                 return match self.builder.is_full() {
                     true => self.build(pipeline, replies),
                     false => Ok(()),
@@ -466,6 +470,14 @@ impl Sender {
                 return Ok(());
             }
         };
+        if shared.terms.stages_payloads(shared.policies) {
+            let bytes = entry.value.len() as u64;
+            self.builder.push_payload(ticket, restore.db, bytes);
+            return match self.builder.is_full() {
+                true => self.build(pipeline, replies),
+                false => Ok(()),
+            };
+        }
         pipeline.select(restore.db, replies)?;
         let ticket = Ticket {
             tried: Some(restore.step),
@@ -762,7 +774,7 @@ impl<'data> Replies<'_, 'data> {
     }
 
     /// What the clock of the destination shows now: keys expire by that one.
-    fn there_ms(&self) -> i64 {
+    pub(super) fn there_ms(&self) -> i64 {
         let shard = self.shared.shards.list().get(self.shard);
         let ahead_ms = shard.and_then(|shard| shard.clock_ahead_ms);
         now_ms().saturating_add(ahead_ms.unwrap_or(0))
@@ -1062,7 +1074,7 @@ impl<'data> Replies<'_, 'data> {
         Err(self.stop(&words, ADVICE, Some(Why::Busy)))
     }
 
-    /// A key that went by plain commands.
+    /// A key that was built.
     pub(super) fn built(&mut self, ticket: &Ticket, end: Built) -> Result<()> {
         self.answered = self.answered.saturating_add(1);
         self.answered_offset = ticket.place.offset;
@@ -1085,6 +1097,10 @@ impl<'data> Replies<'_, 'data> {
                 Ok(())
             }
             Built::FailedStrangely(words) => self.strangely(ticket, words),
+            Built::NextRoad(words) => {
+                self.once_more(*ticket, words, ticket.step.next());
+                Ok(())
+            }
             Built::Moved(words) => {
                 match react(&Reply::Error(&words), Asked::Write, Situation::default()) {
                     Reaction::Moved(elsewhere) => {

@@ -34,8 +34,10 @@ pub struct Destination {
     pub maxmemory: Option<u64>,
     /// In use, bytes.
     pub used_memory: Option<u64>,
-    /// Bytes of one argument.
+    /// Bytes of a string.
     pub proto_max_bulk_len: Option<u64>,
+    /// Bytes of one argument.
+    pub max_argument: u64,
     /// Databases, or how many there are at least.
     pub databases: Option<u64>,
     /// Keys by database.
@@ -148,6 +150,7 @@ impl Destination {
             maxmemory: facts.maxmemory,
             used_memory: facts.used_memory,
             proto_max_bulk_len: facts.max_bulk,
+            max_argument: facts.max_arg(),
             databases: facts.databases,
             keys: facts.keys.clone(),
             replicas: facts.connected_replicas,

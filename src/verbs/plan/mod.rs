@@ -50,8 +50,8 @@ use crate::target::{
     Acceptance, Assumed, Facts, NodeMap, Probed, Product, Version, functions_closed,
     has_key_patterns,
 };
-use crate::value::{Decoder, Exact};
 use crate::value::commands::LossCounts;
+use crate::value::{Decoder, Exact};
 use crate::wire::crc64;
 
 /// How to plan: what the load would be told.
@@ -322,21 +322,10 @@ impl Plan {
             doubtful,
         } = nodes.try_all(surveys, &dbs, &types, &modules, &options)?;
         let shards = nodes.count();
-        let (mut connections, topology, mut in_the_way, facts) = nodes.into_parts();
+        let (mut connections, topology, in_the_way, facts) = nodes.into_parts();
         if options.by_its_clock {
             let ahead_ms = facts.clock_ahead_ms.unwrap_or(0);
             options.policies.begin_later(ahead_ms);
-        }
-        if options.policies.replace && !terms.knows_replace {
-            in_the_way.get_or_insert_with(|| {
-                Error::new(
-                    ErrorKind::Destination,
-                    format!(
-                        "{} knows no RESTORE … REPLACE, which came with Redis 3.0",
-                        facts.name()
-                    ),
-                )
-            });
         }
         let first = connections.first_mut().ok_or_else(no_node)?;
         let mut destination = Destination::ask(first, &facts)?;
@@ -796,9 +785,11 @@ impl Server {
         });
         let packed = packed.unwrap_or(bytes);
         self.roads.send(form, restore.step, packed, restore.losses);
+        // One that goes under another name first is renamed.
+        let commands = 1 + u64::from(self.terms.stages_payloads(policies));
         self.commands = self
             .commands
-            .saturating_add(1)
+            .saturating_add(commands)
             .saturating_add(u64::from(restore.db != self.db));
         self.db = restore.db;
         self.bytes = self.bytes.saturating_add(packed);

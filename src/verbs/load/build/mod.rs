@@ -5,15 +5,20 @@
 //! the key's name at the end, so no reader sees half a value, and what stood there before stands until the whole is there:
 //!
 //! 1. Where nothing is to be replaced, `EXISTS` finds most conflicts before anything is built in vain.
-//! 2. The commands of the value. The staging key has no expiry while it is built: one that expired half-built would be born
+//! 2. What an earlier pass may have left under the staging name is removed, where only the destination's words told this one that
+//!    the value is to be built: what is doubtful was cleared before, as far as it was known to have been built.
+//! 3. The commands of the value. The staging key has no expiry while it is built: one that expired half-built would be born
 //!    again without it. `PEXPIREAT` is the last of them.
-//! 3. Where it took several commands, its elements are counted: who empties the destination meanwhile, or evicts there, leaves
+//! 4. Where it took several commands, its elements are counted: who empties the destination meanwhile, or evicts there, leaves
 //!    a value of which the beginning is missing.
-//! 4. Only when all of them were answered, and none with an error: `RENAMENX`, or `RENAME` where keys are replaced. An expiry
+//! 5. Only when all of them were answered, and none with an error: `RENAMENX`, or `RENAME` where keys are replaced. An expiry
 //!    goes along with the name. The other order, renamed first, would leave a key without its expiry behind where the connection
 //!    dies in between; so it leaves a staging key, which expires or is removed. A staging key that is past its time is gone when
 //!    it is to be renamed, and that answer is no fault.
-//! 5. What did not get its name is removed, and a mark proves that all these answers were their own.
+//! 6. What did not get its name is removed, and a mark proves that all these answers were their own.
+//!
+//! A payload goes the same way where what exists is to be replaced and `RESTORE` knows no `REPLACE` (before 3.0): under the staging
+//! name, with its expiry, then by `RENAME`.
 //!
 //! Many values go through these steps together, since each step waits for the destination once. What is unanswered when a
 //! connection ends is doubtful; the next pass, of this process or another one, removes its staging key and compares before it
@@ -32,11 +37,11 @@ use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::journal::Ranges;
 use crate::name_room::NameRoom;
 use crate::outcome::Outcome;
-use crate::replay::{ByCommands, Carriage, Carried, carried};
+use crate::replay::{ByCommands, Carriage, Carried, Decision, Ladder, Step, carried};
 use crate::resp::{Connection, Pipeline, Reply};
 use crate::snapshot::{Entry, Kind};
 use crate::target::{Asked, Reaction, Situation, react};
-use crate::value::commands::{Arrival, Commands, Limits};
+use crate::value::commands::{Arrival, Commands, Losses};
 use crate::value::{Decoder, Element, Exact};
 
 /// Values that go together at most.
@@ -50,6 +55,7 @@ struct Job {
     ticket: Ticket,
     by: ByCommands,
     how: Carriage,
+    begun_before: bool,
     /// Something was sent that changes the destination.
     touched: bool,
     /// Its staging key may be there.
@@ -58,6 +64,22 @@ struct Job {
 }
 
 impl Job {
+    fn new(ticket: Ticket, by: ByCommands, how: Carriage) -> Self {
+        Self {
+            ticket,
+            by,
+            how,
+            begun_before: false,
+            touched: false,
+            staged: false,
+            end: None,
+        }
+    }
+
+    fn is_payload(&self) -> bool {
+        self.ticket.step != Step::COMMANDS
+    }
+
     /// Whether its staging key can be gone because of a time that has come.
     fn can_expire(&self) -> bool {
         self.by.expire_at_ms.is_some() || self.how.kind == Some(Kind::Hash)
@@ -68,6 +90,7 @@ impl Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Asking,
+    Clearing,
     Building,
     Counting,
     Naming,
@@ -96,10 +119,10 @@ impl Hears for Jobs {
             }
             (Phase::Counting, Said::Number(found)) => {
                 if let Some((_, count)) = job.how.count
-                    && u64::try_from(found).is_ok_and(|found| 0 < found && found < count)
+                    && u64::try_from(found).is_ok_and(|found| 0 < found && found != count)
                 {
                     job.end = Some(Built::Failed(format!(
-                        "the destination lost a part of it while it was built: it holds {found} of {count} elements"
+                        "something changed it while it was built, under another name: it holds {found} of {count} elements"
                     )));
                 }
                 return;
@@ -127,12 +150,15 @@ impl Hears for Jobs {
             return;
         }
         let (asked, last_road) = match self.phase {
-            Phase::Asking | Phase::Counting => (Asked::Probe, false),
+            Phase::Asking | Phase::Clearing | Phase::Counting => (Asked::Probe, false),
             _ => (Asked::Write, true),
         };
         match react(&Reply::Error(&words), asked, Situation { last_road }) {
             // The destination does not say whether it has the key: it will when it is to be named.
             Reaction::NotKnown => {}
+            Reaction::NextRoad(_) if job.is_payload() => {
+                job.end.get_or_insert_with(|| Built::NextRoad(shown()));
+            }
             Reaction::KeyFails
             | Reaction::OlderForm
             | Reaction::NextRoad(_)
@@ -180,13 +206,23 @@ impl Jobs {
     }
 }
 
-/// Gathers values that go by plain commands, and writes them.
+/// A value that is to be written.
+struct Waiting {
+    ticket: Ticket,
+    by: ByCommands,
+    /// The destination's, where it refused to `RESTORE` it.
+    words: String,
+    /// It may have been begun in another pass, of which nobody knew when its place was doubtful.
+    begun_before: bool,
+}
+
+/// Gathers values that are built under another name, or written by one plain command, and writes them.
 #[derive(Default)]
 pub(super) struct Builder {
-    /// Each with the destination's words, where it refused to `RESTORE` it.
-    waiting: Vec<(Ticket, ByCommands, String)>,
+    waiting: Vec<Waiting>,
     bytes: u64,
     decoder: Option<Box<Decoder<Exact>>>,
+    ladder: Option<Box<Ladder>>,
     key: NameRoom,
     name: Vec<u8>,
 }
@@ -208,10 +244,34 @@ impl Builder {
         }
     }
 
-    /// One more value, of `bytes` bytes in the file. `words` are the destination's, where it refused to `RESTORE` it.
-    pub(super) fn push(&mut self, ticket: Ticket, by: ByCommands, words: String, bytes: u64) {
-        self.waiting.push((ticket, by, words));
+    /// One more value, of `bytes` bytes in the file. `words` are the destination's, where it refused to `RESTORE` it;
+    /// `by_surprise` where only such words, or those to another key, told that it does not go by `RESTORE`.
+    pub(super) fn push(
+        &mut self,
+        ticket: Ticket,
+        by: ByCommands,
+        (words, by_surprise): (String, bool),
+        bytes: u64,
+    ) {
+        self.waiting.push(Waiting {
+            ticket,
+            by,
+            words,
+            begun_before: by_surprise,
+        });
         self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// One more value whose payload, of the ticket's step, goes to database `db` under the staging name first.
+    pub(super) fn push_payload(&mut self, ticket: Ticket, db: u64, bytes: u64) {
+        let by = ByCommands {
+            db,
+            expire_at_ms: Some(ticket.expire_at_ms).filter(|at| *at != i64::MAX),
+            why: "".into(),
+            lost: Losses::default(),
+            stall_ms: None,
+        };
+        self.push(ticket, by, (String::new(), false), bytes);
     }
 
     /// Whether it is time to write.
@@ -237,9 +297,18 @@ impl Builder {
     ) -> Result<Vec<Ticket>> {
         self.bytes = 0;
         let (mut list, mut whole) = (Vec::new(), Vec::new());
-        for (ticket, by, words) in std::mem::take(&mut self.waiting) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            let Waiting {
+                ticket,
+                by,
+                words,
+                begun_before,
+            } = waiting;
             match self.judge(shared, &ticket, by)? {
-                Judged::Goes(job) => list.push(*job),
+                Judged::Goes(mut job) => {
+                    job.begun_before = begun_before;
+                    list.push(*job);
+                }
                 Judged::Ends(outcome, reason) => {
                     let (outcome, reason) = after(&words, outcome, &reason);
                     replies.decided(&ticket, outcome, &reason);
@@ -250,6 +319,7 @@ impl Builder {
         if list.is_empty() {
             return Ok(whole);
         }
+        let there_ms = replies.there_ms();
         let connection = pipeline.idle_connection(replies)?;
         let mut jobs = Jobs {
             list,
@@ -263,7 +333,7 @@ impl Builder {
                 .recorder
                 .doubt(&Ranges::of(position..position.saturating_add(1)));
         };
-        if let Err(error) = self.write(shared, connection, &mut jobs) {
+        if let Err(error) = self.write(shared, connection, &mut jobs, there_ms) {
             jobs.list.iter().filter(|job| job.touched).for_each(doubt);
             return Err(too_large(connection, error));
         }
@@ -291,6 +361,17 @@ impl Builder {
         ticket: &Ticket,
         by: ByCommands,
     ) -> Result<Judged> {
+        if ticket.step != Step::COMMANDS {
+            let how = Carriage {
+                losses: ticket.losses,
+                kind: None,
+                at_once: false,
+                count: None,
+                commands: 1,
+                bytes: ticket.bytes,
+            };
+            return Ok(Judged::Goes(Box::new(Job::new(*ticket, by, how))));
+        }
         let entry = shared.snapshot.entry_at(&ticket.place)?;
         if let Err(error) = shared.policies.name_of(&entry, &mut self.key) {
             let words = format!("its name cannot be read: {error}");
@@ -303,14 +384,7 @@ impl Builder {
                     let mut ticket = *ticket;
                     ticket.losses = how.losses;
                     ticket.tried = Some(ticket.step);
-                    Judged::Goes(Box::new(Job {
-                        ticket,
-                        by,
-                        how,
-                        touched: false,
-                        staged: false,
-                        end: None,
-                    }))
+                    Judged::Goes(Box::new(Job::new(ticket, by, how)))
                 }
                 Carried::Refused(words) => Judged::Ends(Outcome::Refused, words),
                 Carried::Empty => Judged::Ends(Outcome::Empty, String::new()),
@@ -333,9 +407,8 @@ impl Builder {
         decoder: &'b mut Option<Box<Decoder<Exact>>>,
         shared: &Shared<'_, '_>,
     ) -> &'b mut Decoder<Exact> {
-        decoder.get_or_insert_with(|| {
-            Box::new(Decoder::with_findings(Some(shared.spool_dir), Exact))
-        })
+        decoder
+            .get_or_insert_with(|| Box::new(Decoder::with_findings(Some(shared.spool_dir), Exact)))
     }
 
     /// All steps.
@@ -344,6 +417,7 @@ impl Builder {
         shared: &Shared<'_, '_>,
         connection: &mut Connection,
         jobs: &mut Jobs,
+        there_ms: i64,
     ) -> Result<()> {
         let mut site = Site::new(connection, shared.pace.window())?;
         let count = jobs.list.len();
@@ -360,9 +434,27 @@ impl Builder {
             }
             site.drain(jobs)?;
         }
+        jobs.phase = Phase::Clearing;
+        let unlink = shared.terms.commands.is_none_or(|terms| terms.unlink);
+        let unlink: &[u8] = if unlink { b"UNLINK" } else { b"DEL" };
+        for of in 0..count {
+            if let Some(job) = jobs.list.get(of)
+                && job.begun_before
+                && !job.how.at_once
+            {
+                let entry = shared.snapshot.entry_at(&job.ticket.place)?;
+                site.select(job.by.db, jobs)?;
+                let name = self.staging_name(shared, &entry)?;
+                site.command(of, &[unlink, &name], jobs)?;
+            }
+        }
+        site.drain(jobs)?;
         jobs.phase = Phase::Building;
         for of in 0..count {
-            self.stage(shared, &mut site, jobs, of)?;
+            match jobs.list.get(of).is_some_and(Job::is_payload) {
+                true => self.stage_payload(shared, &mut site, jobs, of, there_ms)?,
+                false => self.stage(shared, &mut site, jobs, of)?,
+            }
         }
         site.drain(jobs)?;
         jobs.phase = Phase::Counting;
@@ -444,7 +536,7 @@ impl Builder {
             &entry,
             arrival,
             terms.vocabulary,
-            Limits::default(),
+            shared.terms.command_limits(),
         )?;
         while !jobs.is_over(shared) && jobs.is_open(of) {
             super::pacing::between_commands(shared, || site.drain(jobs))?;
@@ -457,6 +549,38 @@ impl Builder {
             site.write(of, &command, &[], jobs)?;
         }
         Ok(())
+    }
+
+    /// Sends the payload of one value, under its staging name.
+    fn stage_payload(
+        &mut self,
+        shared: &Shared<'_, '_>,
+        site: &mut Site<'_>,
+        jobs: &mut Jobs,
+        of: usize,
+        there_ms: i64,
+    ) -> Result<()> {
+        if jobs.is_over(shared) {
+            return Ok(());
+        }
+        let Some(job) = jobs.list.get_mut(of) else {
+            return Ok(());
+        };
+        let (db, step) = (job.by.db, job.ticket.step);
+        let entry = shared.snapshot.entry_at(&job.ticket.place)?;
+        let name = self.staging_name(shared, &entry)?;
+        let ladder = self
+            .ladder
+            .get_or_insert_with(|| Box::new(Ladder::new(Some(shared.spool_dir))));
+        // As it was decided when it was put here.
+        let decided = ladder.decide(&entry, shared.terms, shared.policies, step);
+        let Decision::Send(restore) = decided else {
+            job.end = Some(Built::Failed("its payload cannot be made again".to_owned()));
+            return Ok(());
+        };
+        (job.touched, job.staged) = (true, true);
+        site.select(db, jobs)?;
+        restore.with_args("RESTORE", &name, there_ms, |args| site.args(of, args, jobs))
     }
 
     /// Gives a value its own name: what was built, or a string at once.
@@ -492,7 +616,7 @@ impl Builder {
             &entry,
             arrival,
             terms.vocabulary,
-            Limits::default(),
+            shared.terms.command_limits(),
         )?;
         let mut digits = itoa::Buffer::new();
         let mut more: Vec<&[u8]> = Vec::new();

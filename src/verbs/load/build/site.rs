@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::error::Result;
-use crate::resp::{Connection, Talk, Token};
+use crate::resp::{Arg, Connection, Talk, Token};
 use crate::value::commands::Command;
 
 /// Bytes of commands that may be unanswered. A server works on them one by one, so others wait for one command at the most.
@@ -97,6 +97,30 @@ impl<'c> Site<'c> {
             self.talk.arg(arg)?;
         }
         self.sent(of, command.bytes(), ears)
+    }
+
+    /// Sends a command whose arguments may be large, for value `of`.
+    pub(super) fn args(
+        &mut self,
+        of: usize,
+        args: &[Arg<'_>],
+        ears: &mut impl Hears,
+    ) -> Result<()> {
+        self.talk.begin(args.len() as u64);
+        for arg in args {
+            match arg {
+                Arg::Bytes(bytes) => self.talk.arg(bytes)?,
+                Arg::Pieces(pieces) => {
+                    self.talk.begin_arg(arg.len() as u64);
+                    for piece in *pieces {
+                        self.talk.arg_piece(piece)?;
+                    }
+                    self.talk.end_arg()?;
+                }
+            }
+        }
+        let bytes = args.iter().map(|arg| arg.len() as u64).sum();
+        self.sent(of, bytes, ears)
     }
 
     fn sent(&mut self, of: usize, bytes: u64, ears: &mut impl Hears) -> Result<()> {
