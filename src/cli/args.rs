@@ -553,7 +553,7 @@ pub(crate) struct ArrivalArgs {
     #[arg(long, value_name = "[DB:]TEXT")]
     pub(crate) prefix: Vec<Prefix>,
     /// In names, what the expression finds first becomes TEXT, in which $1 or ${name} is what a group found; before the
-    /// prefix. Several times: the first expression that is found renames, once. A = inside of the expression is \\=
+    /// prefix. Several times: the first expression that is found renames, once. A = inside of the expression is \=
     #[arg(long, value_name = "RE=TEXT")]
     pub(crate) rename: Vec<Rename>,
     /// Expiries, those of hash fields too: as they are (keep), removed (strip), moved on by the time from the taking of the

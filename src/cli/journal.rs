@@ -428,5 +428,8 @@ pub(crate) fn status(path: &Path, json: bool, out: &mut Out) -> anyhow::Result<E
     for (name, value) in &record.options {
         writeln!(out, "  {name} {value}")?;
     }
+    if let Some(ms) = record.ttl_shift_ms {
+        writeln!(out, "  expiries moved by {}", arrival::moved(ms))?;
+    }
     Ok(Exit::Done)
 }

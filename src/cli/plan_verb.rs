@@ -136,6 +136,13 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     };
     look(&mut plan, args, run, &mut inputs, &surveys, &mut selection)?;
     let report = plan.finish(&surveys)?;
+    // A load begins by the clock there.
+    let ahead_ms = report
+        .there
+        .as_ref()
+        .and_then(|at| at.destination.clock_ahead_ms)
+        .filter(|_| !run.now_is_given);
+    let shift_ms = shift_ms.map(|ms| ms.saturating_add(ahead_ms.unwrap_or(0)));
     let missing = selection.missing()?.filter(|missing| !missing.is_empty());
     if let Some(missing) = &missing {
         super::say_missing(missing);

@@ -21,8 +21,10 @@ pub struct Miss {
     pub input: String,
     /// Its database in the file.
     pub db: u64,
-    /// Its whole name.
+    /// Its whole name in the file.
     pub key: Vec<u8>,
+    /// What it is called at the destination, if otherwise.
+    pub key_there: Option<Vec<u8>>,
     /// The name of its type.
     pub value_type: String,
     /// Bytes of its value in the file.
@@ -128,6 +130,10 @@ impl Ledger {
             .extend_from_slice(number.format(miss.db).as_bytes());
         self.line.extend_from_slice(b",\"key\":");
         push_string(&mut self.line, &miss.key);
+        if let Some(key) = &miss.key_there {
+            self.line.extend_from_slice(b",\"key_there\":");
+            push_string(&mut self.line, key);
+        }
         self.line.extend_from_slice(b",\"input\":");
         push_string(&mut self.line, &unshown(&miss.input));
         let rest = json!({
@@ -235,6 +241,7 @@ mod tests {
 
     fn miss(key: &[u8]) -> Miss {
         Miss {
+            key_there: None,
             input: "dump.rdb".into(),
             db: 3,
             key: key.to_vec(),

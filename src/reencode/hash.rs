@@ -1,6 +1,6 @@
 //! Hashes: plain (type 4), Redis' with field expiries (24), Valkey's with field expiries (22).
 
-use super::Writing;
+use super::{Terms, Writing};
 use crate::error::Result;
 use crate::snapshot::Entry;
 use crate::value::{Decoder, Hash, Value};
@@ -20,7 +20,7 @@ pub(super) struct Expiries {
 pub(super) fn field_expiries(
     decoder: &mut Decoder,
     entry: &Entry<'_>,
-    now_ms: i64,
+    terms: &Terms,
 ) -> Result<Expiries> {
     let mut found = Expiries {
         any: false,
@@ -34,13 +34,16 @@ pub(super) fn field_expiries(
         let Some(at) = field.expire_at_ms else {
             continue;
         };
+        if terms.leaves_out(at) {
+            continue;
+        }
         found.smallest = if found.any {
             found.smallest.min(at)
         } else {
             at
         };
         found.any = true;
-        found.any_ahead |= at > now_ms;
+        found.any_ahead |= at > terms.now_ms;
     }
     Ok(found)
 }
@@ -67,6 +70,9 @@ pub(super) fn times_before(
 ) -> Result<u64> {
     let mut count = 0u64;
     while let Some(found) = hash.next_field()? {
+        if writing.leaves_out(found.expire_at_ms) {
+            continue;
+        }
         let distance = match found.expire_at_ms {
             None => 0,
             Some(at) => u64::try_from(at.saturating_sub(smallest))
@@ -85,6 +91,9 @@ pub(super) fn times_before(
 pub(super) fn times_behind(mut hash: Hash<'_>, writing: &mut Writing<'_>) -> Result<u64> {
     let mut count = 0u64;
     while let Some(found) = hash.next_field()? {
+        if writing.leaves_out(found.expire_at_ms) {
+            continue;
+        }
         writing.body.element(&found.field)?;
         writing.body.element(&found.value)?;
         let at = found.expire_at_ms.unwrap_or(-1);

@@ -65,6 +65,14 @@ pub struct Terms {
     pub inside: Expiries,
 }
 
+impl Terms {
+    /// Whether a field is left out of a form that has room for its expiry: a time that was made past here is nothing that a
+    /// server has to find out.
+    fn leaves_out(&self, at: i64) -> bool {
+        !self.inside.is_keep() && at <= self.now_ms
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub enum Outcome<'a> {
@@ -209,7 +217,7 @@ impl Reencoder {
         let mut form = form;
         let mut times = None;
         if form::may_have_field_expiries(entry.form()) {
-            let found = hash::field_expiries(decoder, entry, terms.now_ms)?;
+            let found = hash::field_expiries(decoder, entry, terms)?;
             if !found.any {
                 form = Form::HASH;
             } else if form == Form::HASH {
@@ -288,6 +296,11 @@ impl Writing<'_> {
         self.losses
             .iter()
             .all(|loss| !loss.is_meaning() || (self.terms.allowed.has(loss) && !loss.is_whole()))
+    }
+
+    /// Whether a field with such an expiry is left out whatever the form.
+    fn leaves_out(&self, expire_at_ms: Option<i64>) -> bool {
+        expire_at_ms.is_some_and(|at| self.terms.leaves_out(at))
     }
 
     /// Whether an element's time is past at the run's instant.

@@ -221,6 +221,24 @@ fn fields_expire_when_their_hash_arrives_so() {
         assert_eq!(to[0], (Form::HASH_METADATA, expected.clone()), "{rules}");
         assert_eq!(to[1], (Form::HASH_2, expected), "{rules}");
     }
+    // f is past then, and both are.
+    for to in [Form::HASH_METADATA, Form::HASH_2] {
+        let (form, one) = arrives(&own, to, "shift=-1s");
+        assert_eq!(form, to);
+        assert!(one.contains("1500") && !one.contains("1000"), "{one}");
+        assert_eq!(arrives(&own, to, "shift=-1h").0, Form::HASH);
+        let terms = Terms {
+            inside: "shift=-1h".parse::<TtlRules>().unwrap().at(1_000, 0),
+            ..terms(&[])
+        };
+        let mut reencoder = Reencoder::new(None);
+        let alone = hex("01 0166 0176 d007000000000000");
+        let alone = entry(22, V, &alone);
+        let Outcome::Done(done) = reencoder.encode(&alone, to, &terms).unwrap() else {
+            panic!("nothing is lost")
+        };
+        assert!(done.is_empty());
+    }
     let (form, stripped) = arrives(&own, Form::HASH_METADATA, "strip");
     assert_eq!(form, Form::HASH);
     assert!(!stripped.contains("2000"), "{stripped}");

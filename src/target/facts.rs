@@ -299,7 +299,7 @@ impl Facts {
                         "the destination is a cluster without a database {db}{has}"
                     ))
                     .with_hint(format!(
-                        "choose with --db 0, or put the keys into database 0 with --map-db {db}:0"
+                        "choose with --db 0, or put the keys into database 0 with --map-db {db}:0 (and --prefix {db}:TEXT where names would meet)"
                     )),
                 );
             }

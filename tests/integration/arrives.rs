@@ -171,12 +171,21 @@ fn two_keys_of_one_name_are_refused_or_counted() {
     loading.run("load", &dbs).ends_with(2);
     assert!(keys(&server).is_empty());
     for policy in ["fail", "skip", "same"] {
-        let more = ["--restart", "--on-conflict", policy];
+        let ledger = loading.dir.path().join(policy);
+        let failures = ledger.to_str().expect("UTF-8");
+        let more = ["--restart", "--on-conflict", policy, "--failures", failures];
         let ran = loading.run("load", &[&merge[..], &more].concat());
         let outcomes = ran.ends_with(1).json()["outcomes"].clone();
         let counts = ["duplicate", "restored_raw", "existing", "conflict"];
         let counts = counts.map(|name| outcomes[name].as_u64());
         assert_eq!(counts, [Some(1), Some(2), Some(0), Some(0)], "{ran:?}");
+        if policy == "fail" {
+            let line = std::fs::read_to_string(&ledger).expect("written");
+            assert!(
+                line.contains(r#""key":"user:2","key_there":"user""#),
+                "{line}"
+            );
+        }
         assert!(
             ran.stderr.contains("same name at the destination"),
             "{ran:?}"
@@ -367,6 +376,31 @@ fn a_shift_needs_to_know_when_the_dump_was_taken() {
         ran.ends_with(2).stderr.contains("--ttl-policy shift"),
         "{ran:?}"
     );
+}
+
+/// The load begins by the destination's clock, where it tells.
+#[test]
+fn a_shift_counts_to_the_start_of_the_load_by_the_clock_there() {
+    let server = Server::setup("redis-7.0").with_clock_ahead(36_000).start();
+    let loading = Loading::new(taken_expiries(), &server);
+    let shift = ["--ttl-policy", "shift", "--restart"];
+    for (rights, ahead) in [("+time", 36_000_000), ("-time", 0)] {
+        server.run("FLUSHALL");
+        server.run(&format!("ACL SETUSER default {rights}"));
+        let planned = loading.run("plan", &shift[..2]);
+        let ran = loading.run("load", &shift);
+        for report in [planned.json(), ran.ends_with(0).json()] {
+            let delta = report["ttl_shift_ms"].as_i64().expect("a number");
+            let expected = now_ms() + ahead - TAKEN * 1000;
+            assert!(
+                (delta - expected).abs() < 60_000,
+                "{rights}: {delta} {expected}"
+            );
+        }
+        let delta = ran.json()["ttl_shift_ms"].as_i64().expect("a number");
+        assert_eq!(expires(&server, "later"), LATER + delta);
+        loading.run("compare", &shift[..2]).ends_with(0);
+    }
 }
 
 /// A hash of Redis' form: `f` expires, `g` does not.

@@ -142,6 +142,7 @@ fn nothing_is_reserved_that_could_not_be_written_down() {
 
 fn miss(key: &str) -> Miss {
     Miss {
+        key_there: None,
         input: "dump.rdb".into(),
         db: 0,
         key: key.into(),

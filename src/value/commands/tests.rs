@@ -347,6 +347,31 @@ fn what_cannot_be_carried_is_said() {
     assert_eq!(losses, ["access-times"]);
     let (_, losses) = all_of(&set, old, Limits::default());
     assert_eq!(losses, ["member-expiry", "access-times"]);
+    for (rules, expected) in [
+        ("shift=3ms", &["SADD k a 7", "PEXPIREMEMBERAT k a 80"][..]),
+        ("strip", &["SADD k a 7"]),
+    ] {
+        let rules: crate::transform::TtlRules = rules.parse().unwrap();
+        let arrival = Arrival {
+            key: Element::Bytes(b"k"),
+            expire_at_ms: None,
+            inside: rules.at(0, 0),
+        };
+        let mut decoder = Decoder::new(None);
+        let words = Vocabulary::keydb();
+        let mut commands =
+            Commands::new(&mut decoder, &set, arrival, words, Limits::default()).unwrap();
+        let mut lines = Vec::new();
+        while let Some(command) = commands.next_command().unwrap() {
+            let mut text = Vec::new();
+            for arg in command.args() {
+                arg.append_to(&mut text).unwrap();
+                text.push(b' ');
+            }
+            lines.push(String::from_utf8(text).unwrap().trim_end().to_owned());
+        }
+        assert_eq!(lines, expected);
+    }
 }
 
 #[test]

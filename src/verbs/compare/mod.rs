@@ -831,10 +831,13 @@ fn wanted<'data>(
         _ => Outcome::Expired,
     })?;
     let given = !instant_of_load && matches!(policies.expired, ExpiredPolicy::Ttl(_));
+    let own = entry
+        .expire_at_ms
+        .and_then(|at| policies.transform.expiries.arrives(at));
     let expiry = match expire_at_ms {
         None => Expiry::Never,
         // Counted from the load's instant, which was before ours.
-        Some(at) if given && entry.expire_at_ms != Some(at) => Expiry::Until(at),
+        Some(at) if given && own != Some(at) => Expiry::Until(at),
         Some(at) => Expiry::At(at),
     };
     Ok(Wanted {

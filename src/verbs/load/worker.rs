@@ -896,7 +896,13 @@ impl<'data> Replies<'_, 'data> {
     }
 
     fn miss(&self, listed: &Listed) -> Miss {
+        let names = &self.shared.policies.transform.names;
+        // Of a longer one only the beginning is here.
+        let whole = !names.is_identity() && listed.key.len() < LONGEST_NAME;
+        let (key, db) = (Str::Raw(&listed.key), listed.ticket.place.db);
+        let there = |room: &mut Vec<u8>| names.of(db, &key, room).ok().map(<[u8]>::to_vec);
         Miss {
+            key_there: whole.then(|| there(&mut Vec::new())).flatten(),
             input: self.shared.input_name.to_owned(),
             db: listed.ticket.place.db,
             key: listed.key.clone(),
