@@ -987,6 +987,11 @@ mod tests {
     fn a_sticky_key_stays_one_where_that_is_known() {
         let file = b"REDIS0009\xfa\x06df-ver\x031.0\xdc\x01\0\0\0\0\x01k\x01v";
         let p = policies(0);
+        let terms = || {
+            let mut terms = terms();
+            terms.set(ValueType::STRING, Dialect::Dragonfly, TypeTerms::Take(6));
+            terms
+        };
         let there = Terms {
             knows_stick: true,
             ..terms()

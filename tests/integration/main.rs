@@ -129,6 +129,9 @@ mod growth;
 // Users who may not do everything.
 mod rights;
 
+// Destinations that lie, refuse and break off.
+mod bad_destination;
+
 // KeyDB and Dragonfly, as far as a script can be them.
 mod products;
 

@@ -10,6 +10,7 @@ pub(crate) mod expected;
 pub(crate) mod gate;
 pub(crate) mod journaled;
 pub(crate) mod loading;
+pub(crate) mod meddler;
 pub(crate) mod products;
 pub(crate) mod proxy;
 pub(crate) mod random;
