@@ -414,6 +414,13 @@ pub(crate) struct JournalArgs {
     /// Where nobody can say what a failover would lose: so much is looked up again after one
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(crate) failover_lookback: Duration,
+    /// Keys that may be sent before the journal is written again, for tests
+    #[arg(long, hide = true, value_name = "N", default_value_t = 256 * 1024,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) journal_ahead: u64,
+    /// Milliseconds after which the journal is written again, for tests
+    #[arg(long, hide = true, value_name = "MS", default_value_t = 2000)]
+    pub(crate) journal_every: u32,
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -398,6 +398,8 @@ fn options(args: &LoadArgs, run: &Run, policies: Policies) -> Options {
         retry_for: args.journal.retry_for,
         wait_for: args.journal.wait_for,
         failover_lookback: args.journal.failover_lookback,
+        ahead: args.journal.journal_ahead,
+        settle_every: Duration::from_millis(args.journal.journal_every.into()),
         ..Options::default()
     }
 }

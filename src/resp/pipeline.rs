@@ -7,7 +7,7 @@
 //!   When the connection dies, [`Pipeline::unanswered`] gives the rest, and says of each whether any byte of it was sent.
 //! - **The window** bounds commands and bytes that are under way. It starts small and doubles while the rate grows with it:
 //!   a server 80 ms away needs tens of thousands of commands under way, one next door a few hundred.
-//! - **Marks.** Every [`MARK_EVERY`] commands, and at the end, a mark proves that no reply was dropped, doubled or moved
+//! - **Marks.** Every so many commands ([`WindowOptions::mark_every`]), and at the end, a mark proves that no reply was dropped, doubled or moved
 //!   across it (see [`super::mark`]).
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use super::reply::{Reply, Scanned, count_ok_run};
 use crate::error::{Error, Result};
 
 /// Commands between two marks.
-pub const MARK_EVERY: u32 = 512;
+const MARK_EVERY: u32 = 512;
 
 /// Bytes that are gathered before they are handed to the socket.
 const BATCH: usize = 128 * 1024;
@@ -94,6 +94,8 @@ pub struct WindowOptions {
     pub bytes: u64,
     /// Commands at the most: a ticket of each is held in memory.
     pub most_commands: usize,
+    /// Commands between two marks.
+    pub mark_every: u32,
     /// Bytes at the most. Servers cut a client whose unread input passes `client-query-buffer-limit`, 1 GiB by default.
     pub most_bytes: u64,
 }
@@ -104,6 +106,7 @@ impl Default for WindowOptions {
             commands: 512,
             bytes: 1 << 20,
             most_commands: 32 * 1024,
+            mark_every: MARK_EVERY,
             most_bytes: 64 << 20,
         }
     }
@@ -122,6 +125,7 @@ pub struct Pipeline<T> {
     under_way: u64,
     window: Window,
     since_mark: u32,
+    mark_every: u32,
     marks: bool,
     /// The sink's first error since it was last given back. A command is never cut in the middle because of it.
     refusal: Option<Error>,
@@ -161,6 +165,7 @@ impl<T> Pipeline<T> {
             under_way: 0,
             window: Window::new(options),
             since_mark: 0,
+            mark_every: options.mark_every,
             marks,
             refusal: None,
             never_sent: Vec::new(),
@@ -235,7 +240,7 @@ impl<T> Pipeline<T> {
     #[inline]
     fn go_on(&mut self, sink: &mut impl Sink<T>) -> Result<()> {
         self.since_mark = self.since_mark.saturating_add(1);
-        if self.since_mark >= MARK_EVERY {
+        if self.since_mark >= self.mark_every {
             self.mark()?;
         }
         if self.waiting() >= BATCH {

@@ -114,6 +114,9 @@ mod gentle;
 // A load that breaks off goes on.
 mod resume;
 
+// Processes and servers that are killed, and what a journal that is not whole is good for.
+mod killed;
+
 // What a journal calls restored is still there, or that is said.
 mod still_there;
 

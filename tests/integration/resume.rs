@@ -1,6 +1,7 @@
 //! A load that breaks off goes on: within the process, and in the next one from its journal. Faults are placed by progress.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,36 +25,40 @@ use super::support::server::Server;
 use super::support::wire::Client;
 
 /// Keys of the dump. Several marks lie between them.
-const KEYS: u64 = 2000;
+pub(super) const KEYS: u64 = 2000;
 
 /// A day ahead of any run of this test.
 const LATER: i64 = 4_000_000_000_000;
 
 /// Whether the long form was asked for.
-fn is_long() -> bool {
+pub(super) fn is_long() -> bool {
     std::env::var_os("RDBRIDGE_LONG").is_some()
 }
 
 /// Strings and hashes, some with an expiry.
-fn dump() -> Vec<u8> {
-    (0..KEYS)
-        .fold(Dump::redis(7).select_db(0), |dump, i| {
-            let dump = if i % 7 == 0 {
-                dump.expire_ms(LATER + i as i64)
-            } else {
-                dump
-            };
-            if i % 5 == 1 {
-                let fields = [string("number"), string(i.to_string())].concat();
-                dump.key(4, format!("k{i}"), [length(1), fields].concat())
-            } else {
-                dump.string_key(
-                    format!("k{i}"),
-                    format!("{i} {}", "v".repeat((i % 97) as usize)),
-                )
-            }
-        })
-        .finish(Crc::Right)
+pub(super) fn dump() -> Vec<u8> {
+    dump_of(0..KEYS)
+}
+
+/// A part of them.
+pub(super) fn dump_of(keys: Range<u64>) -> Vec<u8> {
+    keys.fold(Dump::redis(7).select_db(0), |dump, i| {
+        let dump = if i % 7 == 0 {
+            dump.expire_ms(LATER + i as i64)
+        } else {
+            dump
+        };
+        if i % 5 == 1 {
+            let fields = [string("number"), string(i.to_string())].concat();
+            dump.key(4, format!("k{i}"), [length(1), fields].concat())
+        } else {
+            dump.string_key(
+                format!("k{i}"),
+                format!("{i} {}", "v".repeat((i % 97) as usize)),
+            )
+        }
+    })
+    .finish(Crc::Right)
 }
 
 /// Every tenth key is there before, with another value.
@@ -62,7 +67,7 @@ fn existing(i: u64) -> bool {
 }
 
 /// Empties the server, and puts there what exists before.
-fn prepare(server: &Server) {
+pub(super) fn prepare(server: &Server) {
     let mut client = Client::connect(server.port());
     let words = |words: &[&str]| words.iter().map(|w| w.as_bytes().to_vec()).collect();
     let set = (0..KEYS)
@@ -74,7 +79,7 @@ fn prepare(server: &Server) {
 
 /// The destination is what the policy says, key by key.
 #[track_caller]
-fn holds(server: &Server, on_conflict: OnConflict, case: &str) {
+pub(super) fn holds(server: &Server, on_conflict: OnConflict, case: &str) {
     let mut client = Client::connect(server.port());
     let ask = |i: u64| {
         let key = format!("k{i}").into_bytes();
@@ -110,9 +115,29 @@ fn holds(server: &Server, on_conflict: OnConflict, case: &str) {
     );
 }
 
+/// Keys of the dump that are there with new values.
+pub(super) fn there(port: u16) -> u64 {
+    let mut client = Client::connect(port);
+    let ask: Vec<_> = (0..KEYS)
+        .map(|i| match i % 5 == 1 {
+            true => vec![
+                b"HGET".to_vec(),
+                format!("k{i}").into_bytes(),
+                b"number".to_vec(),
+            ],
+            false => vec![b"GET".to_vec(), format!("k{i}").into_bytes()],
+        })
+        .collect();
+    client
+        .ask(&ask)
+        .iter()
+        .filter(|value| matches!(value, Value::BulkString(text) if text != b"old"))
+        .count() as u64
+}
+
 /// The sums are those of a load that nothing disturbed.
 #[track_caller]
-fn counts(report: &Report, on_conflict: OnConflict, case: &str) {
+pub(super) fn counts(report: &Report, on_conflict: OnConflict, case: &str) {
     let there = (0..KEYS).filter(|i| existing(*i)).count() as u64;
     let (restored, other) = match on_conflict {
         OnConflict::Replace => (KEYS, None),
@@ -141,8 +166,11 @@ impl Watcher for Quiet {
     fn pause(&self, _: &PauseEvent<'_>) {}
 }
 
+/// How far it may be ahead of what is known to have arrived: faults are to meet it there.
+pub(super) const AHEAD: u64 = 64;
+
 /// A whole load through the library, as often as it takes.
-fn load(url: &str, data: &[u8], options: Options) -> Report {
+pub(super) fn load(url: &str, data: &[u8], options: Options) -> Report {
     let snapshot = Snapshot::parse(data).expect("a dump");
     let now = options.policies.now_ms;
     let survey = survey(&snapshot, &mut Selection::all(), now, &mut |_| Ok(())).expect("sound");
@@ -167,13 +195,14 @@ fn load(url: &str, data: &[u8], options: Options) -> Report {
 }
 
 /// Bytes of commands and of replies of a load that nothing disturbs, by the policy that has the fewest.
-fn traffic(server: &Server, data: &[u8], verify: bool) -> (u64, u64) {
+pub(super) fn traffic(server: &Server, data: &[u8], verify: bool) -> (u64, u64) {
     let measure = |on_conflict| {
         prepare(server);
         let proxy = Proxy::start(server.port(), On::Data, Fault::None);
         let options = Options {
             on_conflict,
             verify,
+            ahead: AHEAD,
             ..options()
         };
         load(&proxy.url(), data, options);
@@ -185,20 +214,20 @@ fn traffic(server: &Server, data: &[u8], verify: bool) -> (u64, u64) {
 }
 
 /// How many faults hit at which tenth of the way: printed, and most of them in the midst of it.
-struct Histogram {
+pub(super) struct Histogram {
     tenths: [u32; 10],
     beside: u32,
 }
 
 impl Histogram {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             tenths: [0; 10],
             beside: 0,
         }
     }
 
-    fn add(&mut self, done: u64, of: u64) {
+    pub(super) fn add(&mut self, done: u64, of: u64) {
         match done {
             0 => self.beside += 1,
             done if done >= of => self.beside += 1,
@@ -207,7 +236,7 @@ impl Histogram {
     }
 
     #[track_caller]
-    fn is_fair(&self, what: &str) {
+    pub(super) fn is_fair(&self, what: &str) {
         let amidst: u32 = self.tenths.iter().sum();
         say_aloud(&format!(
             "{what}: {} places, by tenths of the way {:?}, {} before or behind",
@@ -226,10 +255,53 @@ impl Histogram {
     }
 }
 
+/// How many keys a policy puts in place.
+pub(super) fn wanted(on_conflict: OnConflict) -> u64 {
+    match on_conflict {
+        OnConflict::Replace => KEYS,
+        _ => (0..KEYS).filter(|i| !existing(*i)).count() as u64,
+    }
+}
+
+/// Loads by the command through `proxy`, which ends the connection: it gives up at once, and the same command goes on.
+fn by_command(file: &str, proxy: &Proxy, on_conflict: OnConflict, case: &str) {
+    let policy = format!("{on_conflict:?}").to_lowercase();
+    let ahead = AHEAD.to_string();
+    let more = ["--on-conflict", &policy, "--journal-ahead", &ahead];
+    let command = Command::hasty(file, &proxy.url(), &more);
+    let restored = |told: &serde_json::Value| {
+        let raw = told["outcomes"]["restored_raw"].as_u64();
+        raw.unwrap_or_else(|| panic!("{case}: {told}"))
+    };
+    let first = command.run(&[]);
+    assert_eq!(first.code, 4, "{case}: {first:?}");
+    let first = first.json();
+    assert_eq!(first["adds_up"], true, "{case}: {first}");
+    assert_eq!(first["entries"], KEYS, "{case}: {first}");
+    let second = command.run(&[]);
+    let findings = i32::from(!matches!(
+        on_conflict,
+        OnConflict::Replace | OnConflict::Skip
+    ));
+    assert_eq!(second.code, findings, "{case}: {second:?}");
+    let second = second.json();
+    assert_eq!(second["adds_up"], true, "{case}: {second}");
+    assert_eq!(second["runs"], 2, "{case}: {second}");
+    assert_eq!(restored(&second), wanted(on_conflict), "{case}: {second}");
+    assert!(
+        restored(&first) < restored(&second),
+        "{case}: {first} {second}"
+    );
+    let kept = ["existing", "conflict"].map(|name| second["outcomes"][name].as_u64());
+    let kept = kept.into_iter().flatten().sum::<u64>();
+    assert_eq!(kept, KEYS - wanted(on_conflict), "{case}: {second}");
+}
+
 #[test]
 fn a_connection_that_ends_anywhere_is_made_again_and_nothing_is_lost_or_doubled() {
     let server = Server::start("redis-7.0");
-    let data = dump();
+    let (dir, data) = (Dir::new(), dump());
+    let file = dir.file("dump.rdb", &data);
     let (commands, replies) = traffic(&server, &data, false);
     let places = if is_long() { 210 } else { 28 };
     let mut histogram = Histogram::new();
@@ -264,29 +336,25 @@ fn a_connection_that_ends_anywhere_is_made_again_and_nothing_is_lost_or_doubled(
         let loses_nothing = matches!(faults[0], Fault::Trickle(_) | Fault::Delay(_));
         let case = format!("{faults:?} {on_conflict:?}");
         prepare(&server);
-        let proxy = Proxy::sequence(server.port(), On::Data, faults.clone());
-        let report = load(
-            &proxy.url(),
-            &data,
-            Options {
+        let port = server.port();
+        let proxy = Proxy::observed_by(port, On::Data, faults.clone(), move || there(port));
+        // Half of what ends a connection for good, at once, goes through the command.
+        if matches!(n % 7, 0 | 1 | 4) && n / 7 % 2 == 0 {
+            by_command(&file, &proxy, on_conflict, &case);
+        } else {
+            let options = Options {
                 on_conflict,
+                ahead: AHEAD,
                 retry_for: Duration::from_secs(20),
                 ..options()
-            },
-        );
-        assert!(proxy.fired() > 0, "{case}: did not happen");
-        assert_eq!(report.pauses == 0, loses_nothing, "{case}");
-        holds(&server, on_conflict, &case);
-        counts(&report, on_conflict, &case);
-        match faults[0] {
-            Fault::CutCommands(at) => histogram.add(at, commands),
-            Fault::CutReplies(at)
-            | Fault::ResetReplies(at)
-            | Fault::Trickle(at)
-            | Fault::Delay(at)
-            | Fault::Stall(at) => histogram.add(at, replies),
-            _ => panic!("{case}: its place does not count"),
+            };
+            let report = load(&proxy.url(), &data, options);
+            assert_eq!(report.pauses == 0, loses_nothing, "{case}");
+            counts(&report, on_conflict, &case);
         }
+        assert!(proxy.fired() > 0, "{case}: did not happen");
+        holds(&server, on_conflict, &case);
+        histogram.add(proxy.observed(), wanted(on_conflict));
     }
     histogram.is_fair("connections cut");
 }
@@ -389,84 +457,6 @@ fn a_connection_that_ends_while_values_are_read_back_is_made_again() {
         let verified = report.verified.expect("wanted");
         assert_eq!(verified.same, restored, "{case}: {report:?}");
     }
-}
-
-#[test]
-fn killed_anywhere_and_started_again_it_comes_to_the_same() {
-    let server = Server::start("redis-7.0");
-    let (dir, data) = (Dir::new(), dump());
-    let file = dir.file("dump.rdb", &data);
-    let (commands, replies) = traffic(&server, &data, false);
-    let places = if is_long() { 200 } else { 24 };
-    let mut histogram = Histogram::new();
-    let policies = [
-        ("fail", OnConflict::Fail, 1),
-        ("skip", OnConflict::Skip, 0),
-        ("replace", OnConflict::Replace, 0),
-    ];
-    for n in 0..places {
-        let (name, on_conflict, code) = policies[n % 3];
-        let mut random = Random::new(7, "kills", n as u64);
-        let fault = match n % 2 {
-            0 => Fault::StallCommands(commands / 20 + random.number() % (commands * 9 / 10)),
-            _ => Fault::Stall(replies / 20 + random.number() % (replies * 9 / 10)),
-        };
-        let case = format!("killed at {fault:?}, {name}");
-        prepare(&server);
-        let proxy = Proxy::sequence(server.port(), On::Data, vec![fault]);
-        let command = Command::new(&file, &proxy.url(), &["--on-conflict", name]);
-        let mut child = command.start();
-        wait_until(&case, || proxy.fired() == 1);
-        child.kill().expect("killed");
-        child.wait().expect("ended");
-        let new = there(&server);
-        histogram.add(new, KEYS);
-        let ran = command.run(&[]);
-        assert_eq!(ran.code, code, "{case}: {ran:?}");
-        assert!(
-            ran.stderr.contains("going on from the journal"),
-            "{case}: {ran:?}"
-        );
-        holds(&server, on_conflict, &case);
-        let told = ran.json();
-        assert_eq!(told["adds_up"], true, "{case}");
-        assert_eq!(told["entries"], KEYS, "{case}");
-        assert_eq!(told["runs"], 2, "{case}");
-        let outcome = |name: &str| told["outcomes"][name].as_u64().expect("a count");
-        let kept = outcome("existing") + outcome("conflict");
-        let wanted = if on_conflict == OnConflict::Replace {
-            0
-        } else {
-            KEYS / 10
-        };
-        assert_eq!(kept, wanted, "{case}: {told}");
-        assert_eq!(
-            outcome("uncertain") + outcome("not_reached"),
-            0,
-            "{case}: {told}"
-        );
-    }
-    histogram.is_fair("processes killed");
-}
-
-/// Keys of the dump that are there with new values.
-fn there(server: &Server) -> u64 {
-    let mut client = Client::connect(server.port());
-    let ask: Vec<_> = (0..KEYS)
-        .map(|i| match i % 5 == 1 {
-            true => vec![
-                b"HGET".to_vec(),
-                format!("k{i}").into_bytes(),
-                b"number".to_vec(),
-            ],
-            false => vec![b"GET".to_vec(), format!("k{i}").into_bytes()],
-        })
-        .collect();
-    client
-        .ask(&ask)
-        .iter()
-        .filter(|value| matches!(value, Value::BulkString(text) if text != b"old"))
-        .count() as u64
 }
 
 #[test]
@@ -626,7 +616,7 @@ fn a_ledger_neither_ends_nor_begins_in_the_midst_of_a_load_unsaid() {
 }
 
 /// How many `RESTORE` were answered with OK.
-fn stored(server: &Server) -> u64 {
+pub(super) fn stored(server: &Server) -> u64 {
     let stat = server.info("cmdstat_restore").expect("RESTORE was sent");
     let number = |name: &str| -> u64 {
         let field = stat.split(',').find_map(|field| field.strip_prefix(name));
@@ -692,7 +682,7 @@ fn a_journal_is_a_file_and_nothing_that_would_be_waited_for() {
         assert_eq!(ran.code, 2, "{ran:?}");
         assert!(ran.stderr.contains("no regular file"), "{ran:?}");
     }
-    assert_eq!(there(&server), 0);
+    assert_eq!(there(server.port()), 0);
 }
 
 #[test]

@@ -179,6 +179,7 @@ impl Load {
             .with_hint("the same command goes on with what it is now");
             return Err(for_good(error));
         }
+        self.missing_keys(&facts).map_err(for_good)?;
         if lost_one(&self.shards.run_ids(), &shards.run_ids()) || self.shrank(&facts) {
             let forgotten = self.recorder.forget_unsettled().map_err(for_good)?;
             watcher.restarted(forgotten);
@@ -186,7 +187,6 @@ impl Load {
         if self.shards.run_ids() != shards.run_ids() {
             self.functions_may_be_lost();
         }
-        self.missing_keys(&facts).map_err(for_good)?;
         self.facts = facts;
         self.shards = shards;
         match connections.get_mut(self.shards.of_key(&sample)) {

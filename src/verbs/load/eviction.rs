@@ -18,9 +18,6 @@ use crate::resp::{Arg, Connection};
 /// How often the counter is read.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// How often it is asked what the destination keeps, and the journal is written.
-const SETTLE_EVERY: Duration = Duration::from_secs(2);
-
 /// How often the end of the run is looked for.
 const NAP: Duration = Duration::from_millis(20);
 
@@ -53,6 +50,7 @@ pub(super) struct Run<'run> {
     pub(super) before: Option<u64>,
     pub(super) allowed: bool,
     pub(super) lookback: Duration,
+    pub(super) settle_every: Duration,
     pub(super) recorder: &'run Recorder,
     pub(super) stop: &'run Stop,
     pub(super) done: &'run AtomicBool,
@@ -87,7 +85,7 @@ impl Watch {
                 checked = Instant::now();
                 run.input.check(run.stop);
             }
-            if settled.elapsed() >= SETTLE_EVERY {
+            if settled.elapsed() >= run.settle_every {
                 settled = Instant::now();
                 self.settle(run, &mut links);
             }

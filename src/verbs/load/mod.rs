@@ -151,6 +151,10 @@ pub struct Options {
     pub wait_for: Duration,
     /// Where nobody can say what a failover would lose: so much is taken to be lost.
     pub failover_lookback: Duration,
+    /// Entries that may be sent before the journal is written again. After a crash so many are looked up at the most.
+    pub ahead: u64,
+    /// How often it is asked what the destination keeps, and the journal is written.
+    pub settle_every: Duration,
 }
 
 impl Options {
@@ -190,6 +194,8 @@ impl Default for Options {
             retry_for: Duration::ZERO,
             wait_for: Duration::ZERO,
             failover_lookback: Duration::from_secs(60),
+            ahead: 256 * 1024,
+            settle_every: Duration::from_secs(2),
         }
     }
 }
@@ -702,11 +708,11 @@ impl Load {
             self.only_looks = true;
             return self.demand_kept(same, &finished_at, watcher);
         }
+        self.missing_keys(&self.facts)?;
         if !same || goes_on && self.shrank(&self.facts) {
             watcher.restarted(self.recorder.forget_unsettled()?);
             self.functions_may_be_lost();
         }
-        self.missing_keys(&self.facts)?;
         if !self.recorder.standing().1.is_empty() {
             let sample = self.sample.clone().unwrap_or_default();
             let mut connection = self.shards.connect_for(&sample)?;

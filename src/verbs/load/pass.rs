@@ -19,9 +19,6 @@ use crate::snapshot::{Entry, Lent, Record, Snapshot};
 use crate::survey::Survey;
 use crate::verbs::{Position, Ticker, Watch};
 
-/// Entries that may be sent before the journal is written again. After a crash so many are looked up at the most.
-const AHEAD: u64 = 256 * 1024;
-
 impl Load {
     /// One pass over a dump that was surveyed before: its function libraries, then its keys, as far as they have no outcome.
     /// What happens to each entry is recorded; what ends the pass early is kept for [`Load::again`] or the report.
@@ -99,6 +96,7 @@ impl Load {
             verified: &verified,
             growth: &self.growth,
             staging: &staging,
+            ahead: self.options.ahead.max(1),
         };
         let (mut entries, mut repetitions) = (0, None);
         std::thread::scope(|scope| {
@@ -110,6 +108,7 @@ impl Load {
                     before: self.evicted_before,
                     allowed: self.options.allow_eviction,
                     lookback: self.options.failover_lookback,
+                    settle_every: self.options.settle_every,
                     recorder: &self.recorder,
                     stop: &stop,
                     done: &done,
@@ -342,7 +341,12 @@ impl Load {
             survey,
             connections.get_mut(..shards).unwrap_or_default(),
         )?;
-        let window = self.options.window;
+        // No more is under way than the journal is ahead, and what it is to be told must be proven.
+        let ahead = u32::try_from(self.options.ahead).unwrap_or(u32::MAX);
+        let mut window = self.options.window;
+        window.mark_every = window.mark_every.min(ahead);
+        window.most_commands = window.most_commands.min(ahead as usize);
+        window.commands = window.commands.min(window.most_commands);
         connections
             .into_iter()
             .map(|(shard, connection)| {
@@ -497,7 +501,7 @@ impl<'run, 'data> Feeder<'run, 'data> {
 
     fn push(&mut self, entry: Entry<'data>, position: u64, doubtful: bool) -> Result<()> {
         if position >= self.reserved {
-            self.reserved = position.saturating_add(AHEAD);
+            self.reserved = position.saturating_add(self.shared.ahead);
             self.shared.recorder.reserve(self.reserved)?;
         }
         if self.shared.redirects.any() {
@@ -595,7 +599,7 @@ impl<'run, 'data> Feeder<'run, 'data> {
             self.left_out.insert(self.run.clone());
             self.run = position..position.saturating_add(1);
         }
-        match self.outcomes.total() >= AHEAD {
+        match self.outcomes.total() >= self.shared.ahead {
             true => self.record(),
             false => Ok(()),
         }

@@ -75,6 +75,8 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) verified: &'run Mutex<Verified>,
     /// How much was done, to be held against the growth of the destination.
     pub(super) growth: &'run Growth,
+    /// Entries that may be sent before the journal is written again.
+    pub(super) ahead: u64,
     /// What the names of staging keys are made of.
     pub(super) staging: &'run str,
 }

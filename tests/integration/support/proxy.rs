@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -73,6 +73,27 @@ struct Plan {
     faults: Faults,
     /// Of each connection that was meant, where each has a fault of its own.
     each: Mutex<Vec<Arc<Traffic>>>,
+    /// Called when the first fault happens, before anything is seen of it.
+    observe: Observe,
+    observed: OnceLock<u64>,
+}
+
+/// What is counted at the instant of a fault.
+struct Observe(Box<dyn Fn() -> u64 + Send + Sync>);
+
+impl std::fmt::Debug for Observe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observe")
+    }
+}
+
+impl Plan {
+    fn happens(&self, traffic: &Traffic) {
+        if !traffic.fired.load(Ordering::SeqCst) {
+            self.observed.get_or_init(|| (self.observe.0)());
+            traffic.fired.store(true, Ordering::SeqCst);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -85,15 +106,35 @@ enum Faults {
 
 impl Proxy {
     pub(crate) fn start(server: u16, on: On, fault: Fault) -> Self {
-        Self::listen(server, on, Faults::Shared(fault))
+        Self::listen(server, on, Faults::Shared(fault), || 0)
     }
 
     /// The first connection that is meant has the first fault, the second one the second.
     pub(crate) fn sequence(server: u16, on: On, faults: Vec<Fault>) -> Self {
-        Self::listen(server, on, Faults::Each(faults))
+        Self::listen(server, on, Faults::Each(faults), || 0)
     }
 
-    fn listen(server: u16, on: On, faults: Faults) -> Self {
+    /// The same; something is counted at the instant of the first fault.
+    pub(crate) fn observed_by(
+        server: u16,
+        on: On,
+        faults: Vec<Fault>,
+        observe: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(server, on, Faults::Each(faults), observe)
+    }
+
+    /// What was counted then.
+    pub(crate) fn observed(&self) -> u64 {
+        *self.plan.observed.get().expect("a fault happened")
+    }
+
+    fn listen(
+        server: u16,
+        on: On,
+        faults: Faults,
+        observe: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let traffic = Arc::new(Traffic::default());
@@ -102,6 +143,8 @@ impl Proxy {
             on,
             faults,
             each: Mutex::default(),
+            observe: Observe(Box::new(observe)),
+            observed: OnceLock::new(),
         });
         let (shared, its_plan) = (Arc::clone(&traffic), Arc::clone(&plan));
         thread::spawn(move || {
@@ -169,17 +212,18 @@ fn pass(client: &TcpStream, plan: &Plan, shared: &Traffic) {
             (fault, &*own)
         }
     };
+    let happens = || plan.happens(traffic);
     let cut = || {
-        traffic.fired.store(true, Ordering::SeqCst);
+        happens();
         let _ = client.shutdown(Shutdown::Both);
         let _ = server.shutdown(Shutdown::Both);
     };
     thread::scope(|scope| {
         scope.spawn(|| {
-            to_server(client, &server, first, &fault, traffic, &cut);
+            to_server(client, &server, first, &fault, traffic, &happens, &cut);
             let _ = server.shutdown(Shutdown::Write);
         });
-        to_client(&server, client, &fault, traffic, &cut);
+        to_client(&server, client, &fault, traffic, &happens, &cut);
         if !matches!(fault, Fault::ResetReplies(_)) {
             let _ = client.shutdown(Shutdown::Write);
         }
@@ -211,6 +255,7 @@ fn to_server(
     mut bytes: Vec<u8>,
     fault: &Fault,
     traffic: &Traffic,
+    happens: &dyn Fn(),
     cut: &dyn Fn(),
 ) {
     let mut chunk = vec![0; 1 << 16];
@@ -231,7 +276,7 @@ fn to_server(
             return;
         }
         if pass < bytes.len() {
-            traffic.fired.store(true, Ordering::SeqCst);
+            happens();
             match fault {
                 Fault::CutCommands(_) => {
                     cut();
@@ -253,6 +298,7 @@ fn to_client(
     mut client: &TcpStream,
     fault: &Fault,
     traffic: &Traffic,
+    happens: &dyn Fn(),
     cut: &dyn Fn(),
 ) {
     let (mut chunk, mut bytes) = (vec![0; 1 << 16], Vec::new());
@@ -271,7 +317,7 @@ fn to_client(
                 _ => false,
             };
             if fires {
-                traffic.fired.store(true, Ordering::SeqCst);
+                happens();
                 match fault {
                     Fault::Double(_) => out.extend([&reply[..], &reply].concat()),
                     Fault::Swap(_) => held = Some(reply),
@@ -299,7 +345,7 @@ fn to_client(
             return;
         }
         if pass < out.len() {
-            traffic.fired.store(true, Ordering::SeqCst);
+            happens();
             match fault {
                 Fault::CutReplies(_) => {
                     cut();
