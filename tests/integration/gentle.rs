@@ -214,8 +214,8 @@ fn replicas_that_come_go_and_begin_anew_are_said() {
     }
 }
 
-/// Cuts the connections over which it is asked for replicas and evictions.
-fn cut_watches(client: &mut Client) {
+/// Cuts the connections whose last command this was. Gives how many.
+fn cut_those(client: &mut Client, command: &str) -> usize {
     let mut ask = |words: &[&str]| {
         let words = words.iter().map(|word| word.as_bytes().to_vec());
         client.ask(&[words.collect()]).remove(0)
@@ -224,14 +224,17 @@ fn cut_watches(client: &mut Client) {
         panic!("no list");
     };
     let clients = String::from_utf8(clients).expect("text");
-    let watching = clients
+    let last = format!(" cmd={command} ");
+    let those = clients
         .lines()
-        .filter(|client| client.contains(" cmd=info "))
+        .filter(|client| client.contains(&last))
         .filter_map(|client| client.strip_prefix("id=")?.split(' ').next());
-    let cut = watching
-        .map(|id| ask(&["CLIENT", "KILL", "ID", id]))
-        .count();
-    assert!(cut > 0, "{clients}");
+    those.map(|id| ask(&["CLIENT", "KILL", "ID", id])).count()
+}
+
+/// Cuts the connections over which it is asked for replicas and evictions.
+fn cut_watches(client: &mut Client) {
+    assert!(cut_those(client, "info") > 0);
 }
 
 #[test]
@@ -340,4 +343,30 @@ fn other_clients_are_served_while_a_load_minds_their_latency() {
         "another client waits {unbound:?} in the midst of a load, {bound:?} with --max-latency 10"
     ));
     assert!(bound * 2 < unbound, "{bound:?}, {unbound:?} without bound");
+}
+
+/// Names are read at no other rate than values, and a connection that is lost meanwhile is no reason to give up.
+#[test]
+fn a_search_for_extra_keys_is_paced_and_goes_on() {
+    let server = Server::setup("redis-7.0").with_debug().start();
+    server.run("DEBUG POPULATE 10000");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump(1, 10));
+    let url = server.url();
+    run(["load", &file, "--to", &url]).ends_with(0);
+    let mut command = program();
+    command.args(["compare", &file, "--to", &url, "--json", "--extra"]);
+    command.args(["--max-commands-per-sec", "5"]);
+    let begun = Instant::now();
+    let comparing = thread::spawn(move || run_with(&mut command, b""));
+    let mut client = Client::connect(server.port());
+    let mut cut = 0;
+    wait_until("a scan is cut", || {
+        cut = cut_those(&mut client, "scan");
+        cut > 0
+    });
+    let ran = comparing.join().expect("it ends");
+    assert_eq!(ran.ends_with(1).json()["extra"], 10_000, "{ran:?}");
+    // Ten steps of a thousand names, less what may be asked at once.
+    assert!(begun.elapsed() > Duration::from_millis(1500), "{ran:?}");
 }

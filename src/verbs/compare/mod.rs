@@ -618,7 +618,12 @@ impl Compare {
             dbs.extend(held.keys().copied());
         }
         let dbs: Vec<u64> = dbs.into_iter().collect();
-        match names.find_others(&self.nodes.connectors, &dbs, watcher, watch) {
+        let how = extra::How {
+            pace: &self.pace,
+            retry_for: self.options.retry_for,
+            watcher,
+        };
+        match names.find_others(&self.nodes.connectors, &dbs, &how, watch) {
             Ok(count) => self.extra = Some(count),
             Err(error) => self.stop(error),
         }

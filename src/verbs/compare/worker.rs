@@ -72,8 +72,13 @@ const FAILURES: u32 = 4;
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// How long to wait after so many failures in a row.
+pub(super) fn pause(failures: u32) -> Duration {
+    Duration::from_millis(100u64 << failures.min(6)).min(LONGEST)
+}
+
 /// Whether a server says that it will answer again, or there is nobody to say anything.
-fn passes(error: &Error) -> bool {
+pub(super) fn passes(error: &Error) -> bool {
     const WORDS: [&str; 6] = [
         "closed the connection",
         "BUSY ",
@@ -150,8 +155,8 @@ pub(super) fn run<'data>(
             shared.stop.set(error);
             break;
         }
-        let pause = Duration::from_millis(100u64 << failures.min(6)).min(LONGEST);
-        let until = Instant::now() + pause.min(shared.retry_for.saturating_sub(answered.elapsed()));
+        let until = Instant::now()
+            + pause(failures).min(shared.retry_for.saturating_sub(answered.elapsed()));
         while !shared.stop.is_set() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
