@@ -6,6 +6,8 @@ every 5 ms: mapped pages of the dump belong to the page cache, not to the proces
 """
 import argparse, json, os, pathlib, platform, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
 
+import made
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ROOT / "target/release/rdbridge"
 SERVERS = pathlib.Path(os.environ.get("RDBRIDGE_SERVERS", pathlib.Path.home() / ".cache/rdbridge/servers"))
@@ -61,9 +63,12 @@ class Server:
     """A scratch redis-server on a free loopback port, without persistence."""
 
     def __init__(self, *extra):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        # A cluster's nodes talk to each other 10,000 ports above.
+        self.port = 65536
+        while self.port > 55000:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
         self.dir = tempfile.mkdtemp(prefix="rdbridge-bench-")
         self.process = subprocess.Popen(
             [str(REDIS / "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.dir,
@@ -209,13 +214,125 @@ def compare_rows(runs, dump, path):
     row("compare", dump, "our load", compares, loads, "≤ 1.6 ×" if dump == "medium" else "≤ 1.2 ×", faster=False)
 
 
+def made_dump(bench, name, size, make):
+    """A dump of benches/made.py, which is kept under a name that says its size."""
+    path = bench / f"{name}-{size}.rdb"
+    if not path.exists():
+        bench.mkdir(parents=True, exist_ok=True)
+        make(path, size)
+    return path
+
+
+def reencode_rows(runs, bench, scale):
+    """Small keys that an older server takes in an older form only, on one core."""
+    keys = int(2_000_000 * scale)
+    path = made_dump(bench, "small-hashes", keys, made.small_hashes)
+    export = [OURS, "export", "--format", "restore", "--quiet", path]
+    one_core = lambda *more: run(["taskset", "-c", "0", *export, *more])
+    mine, raw = alternate(runs, lambda: one_core("--target", "redis-6.2"), lambda: one_core("--target", "redis-7.0"))
+    row("re-encode (export --format restore), one core", path.stem, "the same keys raw", mine, raw, "", faster=False)
+    rates = [keys / m.wall / 1e3 for m in mine]
+    ROWS.append(("re-encode: small keys a second, one core", path.stem, "", "", "", f"{median(rates):.0f} k ({min(rates):.0f}–{max(rates):.0f})",
+                 "≥ 400 k", "", "", ""))
+
+
+def command_rows(runs, bench, scale):
+    """A long list where RESTORE is switched off, against `redis-cli --pipe` of the same commands, made before."""
+    path = made_dump(bench, "long-list", int((1 << 30) * scale), made.long_list)
+    text = pathlib.Path(tempfile.gettempdir()) / f"rdbridge-{path.stem}.resp"
+    run([OURS, "export", "--format", "resp", "--quiet", path], stdout=text)
+    elements = []
+
+    def into(command, stdin=None):
+        server = Server("--rename-command", "RESTORE", "")
+        try:
+            got = run([c.replace("{port}", str(server.port)) if isinstance(c, str) else c for c in command], stdin=stdin)
+            elements.append(server.cli("LLEN", "list"))
+            return got
+        finally:
+            server.stop()
+
+    ours = lambda: into([OURS, "load", "--restart", "--quiet", path, "--to", "redis://127.0.0.1:{port}"])
+    pipe = lambda: into([REDIS / "redis-cli", "-p", "{port}", "--pipe"], stdin=text)
+    mine, theirs = alternate(runs, ours, pipe)
+    text.unlink()
+    if len(set(elements)) != 1 or elements[0] == "0":
+        sys.exit(f"the two loads of the list ended with different lengths: {sorted(set(elements))}")
+    row("load by commands", path.stem, "redis-cli --pipe of the same commands", mine, theirs, "≥ 0.8 ×")
+
+
+class Cluster:
+    """Three masters on loopback with all slots between them."""
+
+    def __init__(self):
+        self.nodes = []
+        try:
+            for _ in range(3):
+                self.nodes.append(Server("--cluster-enabled", "yes"))
+            first = self.nodes[0]
+            for n, node in enumerate(self.nodes):
+                node.cli("CLUSTER", "ADDSLOTSRANGE", str(n * 16384 // 3), str((n + 1) * 16384 // 3 - 1))
+                first.cli("CLUSTER", "MEET", "127.0.0.1", str(node.port))
+            end = time.time() + 60
+            while not all(self.is_whole(node) for node in self.nodes):
+                if time.time() > end:
+                    sys.exit("a scratch cluster did not come together")
+                time.sleep(0.05)
+        except BaseException:
+            self.stop()
+            raise
+
+    @staticmethod
+    def is_whole(node):
+        info = node.cli("CLUSTER", "INFO")
+        return "cluster_state:ok" in info and "cluster_slots_ok:16384" in info and "cluster_known_nodes:3" in info
+
+    @property
+    def port(self):
+        return self.nodes[0].port
+
+    def cpu(self):
+        return sum(node.cpu() for node in self.nodes)
+
+    def keys(self):
+        return sum(node.keys() for node in self.nodes)
+
+    def stop(self):
+        for node in self.nodes:
+            node.stop()
+
+
+def shard_rows(runs, bench, scale):
+    """Three shards on this machine against one server: the same work for the servers in all."""
+    keys = int(2_000_000 * scale)
+    path = made_dump(bench, "small-hashes", keys, made.small_hashes)
+
+    def into(start):
+        to = start()
+        try:
+            before = to.cpu()
+            got = run([OURS, "load", "--restart", "--quiet", path, "--to", f"redis://127.0.0.1:{to.port}"])
+            got.server = to.cpu() - before
+            if to.keys() != keys:
+                sys.exit(f"{to.keys()} of {keys} keys arrived")
+            return got
+        finally:
+            to.stop()
+
+    three, one = alternate(runs, lambda: into(Cluster), lambda: into(Server))
+    row("load into three shards", path.stem, "our load into one server", three, one, "≤ 1 ×", faster=False)
+    shares = [t.server / o.server for t, o in zip(three, one)]
+    ROWS.append(("three shards: CPU of the servers over that of one", path.stem, "", "", "", f"{median(shares):.2f} × ({spread(shares)})", "", "", "", ""))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bench", type=pathlib.Path, required=True)
     parser.add_argument("--rivals", type=pathlib.Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dumps", default="medium,large,big,gig")
-    parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,memory")
+    parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,memory,reencode,commands,shards")
+    parser.add_argument("--scale", type=float, default=1.0, help="how large the dumps are that reencode, commands and shards make: 1 is what the table wants")
     parser.add_argument("--write-readme", action="store_true")
     options = parser.parse_args()
     # Every load keeps its journal, as it does by default, and none goes on from another.
@@ -270,11 +387,14 @@ def main():
                 ROWS.append((work[0], name, "", f"{got.wall:.3f} s", "", "", "≤ 32 MiB + 4 a connection", f"{got.cpu:.2f} s",
                              f"{got.memory / 2**20:.1f} MiB", ""))
             server.stop()
+    for name, rows in (("reencode", reencode_rows), ("commands", command_rows), ("shards", shard_rows)):
+        if name in only:
+            rows(options.runs if name == "reencode" else max(2, options.runs // 2), options.bench, options.scale)
     table = [("work", "dump", "rival", "rdbridge", "rival", "ratio (spread)", "budget", "own CPU", "own memory", "rival's memory")]
     table += [("---",) * 10] + ROWS
     text = "\n".join("| " + " | ".join(line) + " |" for line in table)
     cpu = next((l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-    text += f"\n\nMeasured on {os.cpu_count()} cores ({cpu}), {platform.system()} {platform.release()}, page cache warm, {options.runs} pairs each ({max(2, options.runs // 2)} of the loads of large), alternating."
+    text += f"\n\nMeasured on {os.cpu_count()} cores ({cpu}), {platform.system()} {platform.release()}, page cache warm, {options.runs} pairs each ({max(2, options.runs // 2)} of the loads of large, by commands and into shards), alternating."
     print(text)
     if options.write_readme:
         readme = ROOT / "README.md"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# benches/compare.sh [--runs N] [--dumps medium,large,big,gig] [--write-readme] : rdbridge beside its rivals, in one run.
+# benches/compare.sh [--runs N] [--dumps medium,large,big,gig] [--scale X] [--write-readme] : rdbridge beside its rivals, in one run.
 #
 # Makes what is missing first: the release build, the servers (tests/servers.sh), the dumps (benches/make-dumps.sh, several
 # GB under ~/.cache/rdbridge/bench), the crate `rdb` (cargo install, into ~/.cache/rdbridge/rivals). Then each pair runs
