@@ -18,11 +18,12 @@ mod stall;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use crate::transform::DbMap;
 pub use carried::{Carriage, Carried, carried};
 pub use ladder::{Ladder, Step};
-pub use stall::max_stall_ms;
+pub use stall::{Heavy, Pauses, max_stall_ms};
 
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::name_room::NameRoom;
@@ -140,6 +141,8 @@ pub struct Terms {
     pub lfu: bool,
     /// What is known of its plain write commands; `None` where nothing is to go by them.
     pub commands: Option<CommandTerms>,
+    /// What was learned of how long it takes for values.
+    pub pauses: Arc<Pauses>,
 }
 
 /// What the destination knows of plain write commands, and when values go by them.
@@ -170,6 +173,7 @@ impl Terms {
             knows_stick: false,
             lfu: false,
             commands: None,
+            pauses: Arc::default(),
         }
     }
 
@@ -352,6 +356,8 @@ pub struct Restore<'data> {
     pub step: Step,
     /// What does not arrive: bookkeeping, and meaning that may be lost.
     pub losses: Losses,
+    /// What it is to the destination, where it is large.
+    pub heavy: Option<Heavy>,
     replace: bool,
     absttl: bool,
     stick: bool,
@@ -456,11 +462,13 @@ fn raw<'data>(
         Ok(payload) => payload,
         Err(NoPayload(reason)) => return Err(NotRaw::Refused(Cow::Borrowed(reason))),
     };
-    if payload.len() > terms.at_ease() {
-        weigh(entry, &payload, terms, patient)?;
-    }
+    let heavy = match payload.len() > terms.at_ease() {
+        true => weigh(entry, &payload, terms, patient)?,
+        false => None,
+    };
     let mut restore = command(entry, terms, policies, expire_at_ms, payload);
     restore.losses = restore.losses.and(losses);
+    restore.heavy = heavy;
     Ok(restore)
 }
 
@@ -518,7 +526,7 @@ fn weigh(
     payload: &Payload<'_>,
     terms: &Terms,
     patient: bool,
-) -> std::result::Result<(), NotRaw> {
+) -> std::result::Result<Option<Heavy>, NotRaw> {
     if payload.len() > terms.max_arg {
         return Err(NotRaw::TooLarge(Cow::Owned(format!(
             "its payload has {} bytes, the destination takes {} in one argument; raise {} there",
@@ -527,12 +535,13 @@ fn weigh(
             terms.limit_of_arguments(),
         ))));
     }
-    let Some(commands) = terms.commands.filter(|_| !patient) else {
-        return Ok(());
+    // Where nothing goes by commands, it is all the same.
+    let (Some(commands), Some(heavy)) = (terms.commands, stall::heavy(entry)) else {
+        return Ok(None);
     };
-    match stall::expected_ms(entry, payload.len()) {
-        ms if ms > commands.max_stall_ms => Err(NotRaw::Stalls(ms)),
-        _ => Ok(()),
+    match terms.pauses.expected_ms(heavy) {
+        ms if ms > commands.max_stall_ms && !patient => Err(NotRaw::Stalls(ms)),
+        _ => Ok(Some(heavy)),
     }
 }
 
@@ -567,6 +576,7 @@ fn command<'data>(
         expire_at_ms,
         step: Step::RAW,
         losses,
+        heavy: None,
         // Where it is not known, the payload goes under another name first: whoever sends it sees to that.
         replace: policies.replace && terms.knows_replace,
         absttl: terms.knows_absttl,
@@ -811,6 +821,7 @@ mod tests {
     fn terms() -> Terms {
         let mut terms = Terms::refusing("not in this test");
         terms.set(ValueType::STRING, Dialect::Redis, TypeTerms::Take(6));
+        terms.set(ValueType::STRING, Dialect::Dragonfly, TypeTerms::Take(6));
         terms
     }
 

@@ -164,13 +164,17 @@ impl Ladder {
             },
             key_meta,
         );
-        if payload.len() > terms.at_ease()
-            && let Err(heavy) = weigh(entry, &payload, terms, patient)
-        {
-            return not_so(entry, terms, policies, heavy);
-        }
+        let heavy = match payload.len() > terms.at_ease() {
+            true => weigh(entry, &payload, terms, patient),
+            false => Ok(None),
+        };
+        let heavy = match heavy {
+            Ok(heavy) => heavy,
+            Err(too_heavy) => return not_so(entry, terms, policies, too_heavy),
+        };
         let mut restore = command(entry, terms, policies, expire_at_ms, payload);
         restore.step = step;
+        restore.heavy = heavy;
         restore.losses = restore.losses.and(losses).and(done.losses);
         Decision::Send(restore)
     }

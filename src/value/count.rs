@@ -63,7 +63,7 @@ impl<F: Findings> Decoder<F> {
 }
 
 /// The count as counts and headers say it; `None` where only a walk tells.
-fn claimed(entry: &Entry<'_>) -> Result<Option<u64>> {
+pub(super) fn claimed(entry: &Entry<'_>) -> Result<Option<u64>> {
     let mut cursor = Cursor::new(entry.value, entry.value_offset);
     let cursor = &mut cursor;
     let redis = entry.dialect == Dialect::Redis;

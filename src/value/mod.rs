@@ -46,6 +46,7 @@
 )]
 
 mod array;
+mod bulk;
 pub mod commands;
 mod count;
 mod decoder;
@@ -80,6 +81,7 @@ mod zset;
 
 use array::ArrayRaw;
 pub use array::{Array, ArrayItem, ArrayValue};
+pub use bulk::{Bulk, bulk};
 pub use decoder::{Decoder, Value};
 pub use element::{Element, IntText, Pieces, canonical_int};
 pub use findings::{Exact, Finding, Findings, Lenient, Rule, Severity, Strict, unreadable};

@@ -9,7 +9,7 @@
 //! *Dumps* are written here, each large in one respect. With `RDBRIDGE_LONG=1` also those of `benches/`, where they were made:
 //! `~/.cache/rdbridge/bench`, or `RDBRIDGE_BENCH`.
 
-mod dumps;
+pub(crate) mod dumps;
 mod measure;
 
 use std::env;
@@ -311,6 +311,9 @@ fn every_verb_stays_within_its_budget() {
         ("fail", 4, &compressed),
         ("fail", 1, &list),
         ("fail", 4, &collections),
+        // By plain commands.
+        ("fail --max-stall 0", 1, &list),
+        ("fail --max-stall 0", 4, &collections),
         ("fail", 4, &repeated_less),
         ("replace", 1, &repeated_less),
     ];

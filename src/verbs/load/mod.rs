@@ -22,6 +22,7 @@ mod latency;
 mod limits;
 mod links;
 mod look_up;
+mod measure;
 mod overlap;
 mod pacing;
 mod pass;

@@ -14,6 +14,7 @@ use super::again::passing;
 use super::build::Builder;
 use super::growth::Growth;
 use super::limits::Limits;
+use super::measure::Worked;
 use super::pacing;
 use super::pass::Far;
 use super::read_back::{self, ToRead};
@@ -27,7 +28,7 @@ use crate::meaning::Abilities;
 use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Pace;
-use crate::replay::{Decision, Ladder, Policies, Step, Terms};
+use crate::replay::{Decision, Heavy, Ladder, Policies, Restore, Step, Terms};
 use crate::resp::{Answer, Arg, End, Pipeline, Reply, Sink};
 use crate::snapshot::{Entry, EntryPlace, Snapshot, ValueType};
 use crate::target::{Asked, Elsewhere, Reaction, Situation, react};
@@ -225,6 +226,7 @@ impl<'s, 'data> Worker<'s, 'data> {
             pending: Pending::default(),
             prove: pipeline.proves_places(),
             strange: Vec::new(),
+            stored: 0,
             broken: false,
             again: Vec::new(),
             to_read: Vec::new(),
@@ -505,6 +507,12 @@ impl Sender {
         {
             return pipeline.push_packed(ticket, most, |out| restore.pack_small(key, out), replies);
         }
+        if let Some(heavy) = restore.heavy
+            && !asking
+            && shared.terms.pauses.wants(heavy)
+        {
+            return send_measured(&restore, key, ticket, heavy, pipeline, replies);
+        }
         // Asking the clock costs as much as packing a small key.
         let now_ms = if restore.asks_time() {
             replies.there_ms()
@@ -593,6 +601,36 @@ impl Sender {
         }
         Ok(())
     }
+}
+
+/// Sends a large payload alone, and learns from what the destination says of how long it worked on it.
+#[cold]
+fn send_measured(
+    restore: &Restore<'_>,
+    key: &[u8],
+    ticket: Ticket,
+    heavy: Heavy,
+    pipeline: &mut Pipeline<Ticket>,
+    replies: &mut Replies<'_, '_>,
+) -> Result<()> {
+    let pauses = &replies.shared.terms.pauses;
+    let before = Worked::ask(pipeline.idle_connection(replies)?)?;
+    let (stored, now_ms) = (replies.stored, replies.there_ms());
+    restore.with_args("RESTORE", key, now_ms, |args| {
+        pipeline.push(ticket, args, replies)
+    })?;
+    let Some(before) = before else {
+        pauses.are_hidden();
+        return Ok(());
+    };
+    let after = Worked::ask(pipeline.idle_connection(replies)?)?;
+    // One that is refused costs nothing.
+    if replies.stored > stored
+        && let Some(took) = after.and_then(|after| after.since(before))
+    {
+        pauses.learn(heavy, took);
+    }
+    Ok(())
 }
 
 /// Why a key does not go by `RESTORE` any more.
@@ -698,6 +736,8 @@ pub(super) struct Replies<'s, 'data> {
     /// Keys that were refused in words that are not known, since the last one that was not: too many are about the service,
     /// not about them.
     strange: Vec<(Ticket, String)>,
+    /// So many were stored.
+    stored: u64,
     /// A reply came that no RESTORE is answered by: which reply belongs to which key is not known any more.
     broken: bool,
     /// Keys whose payloads were refused since the last one was sent.
@@ -797,6 +837,7 @@ impl<'data> Replies<'_, 'data> {
     /// The destination said OK.
     #[inline]
     fn stored(&mut self, ticket: &Ticket, expired: bool) {
+        self.stored = self.stored.wrapping_add(1);
         let outcome = match expired {
             true => Outcome::ExpiredOnArrival,
             false => Outcome::Restored(ticket.step.road()),

@@ -102,7 +102,7 @@ pub(super) fn small_keys(dir: &Path, name: &str, size: u64) -> PathBuf {
 }
 
 /// One string of `size` bytes, which are no text. They repeat, at a distance of 1 MiB: nobody compresses them here.
-pub(super) fn random_string(dir: &Path, name: &str, size: usize) -> PathBuf {
+pub(crate) fn random_string(dir: &Path, name: &str, size: usize) -> PathBuf {
     let mut to = Writer::create(dir, name);
     let mut random = Random::new(1, "memory", 0);
     let block: Vec<u8> = (0..1 << 17)
@@ -123,7 +123,7 @@ pub(super) fn random_string(dir: &Path, name: &str, size: usize) -> PathBuf {
 
 /// One string that is about `claimed` bytes long and much shorter in the file. A word repeats in it at changing distances,
 /// so that decompressing it is no mere filling.
-pub(super) fn compressed_string(dir: &Path, claimed: u64) -> PathBuf {
+pub(crate) fn compressed_string(dir: &Path, claimed: u64) -> PathBuf {
     const PERIOD: u64 = 8 + 7 * 264;
     let mut packed = Vec::new();
     let mut claims = 0;
