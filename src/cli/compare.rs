@@ -600,16 +600,47 @@ fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Digests, as strings to be held against others.
+fn shown(digests: Option<Digests>) -> Option<Value> {
+    digests.map(|digests| {
+        json!({"keys": digests.keys, "values": digests.values.to_string(), "expiries": digests.expiries.to_string()})
+    })
+}
+
+/// Digests of what should have arrived from all inputs, by these alone.
+///
+/// # Errors
+/// An input cannot be read any more.
+pub(crate) fn digests_of(
+    options: &Options,
+    how: &ReadArgs,
+    run: &Run,
+    inputs: &mut Inputs,
+    selection: &mut Selection,
+) -> Result<Option<Value>> {
+    let mut sum = Digests::default();
+    for index in 0..inputs.len() {
+        let input = run.open(inputs, index)?;
+        let bytes = input.bytes();
+        let snapshot = Snapshot::with_options(bytes, plan::snapshot_options(how))?;
+        let mut progress = run.progress(format!("digest {}", input.name()), bytes.len() as u64);
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let found = compare::digests(number, &snapshot, selection, options, &mut |position| {
+            progress.tick(position)
+        })?;
+        match found {
+            Some(digests) => sum.add(&digests),
+            None => return Ok(None),
+        }
+    }
+    Ok(shown(Some(sum)))
+}
+
 /// What a comparison found, for machines.
 fn figures(report: &Report, percent: Option<f64>) -> Map<String, Value> {
     let sample = report.at_most.map(|at_most| {
         json!({"percent": percent, "compared": report.tally.compared(), "confidence": 0.95, "differ_at_most": at_most})
     });
-    let shown = |digests: Option<Digests>| {
-        digests.map(|digests| {
-            json!({"keys": digests.keys, "values": digests.values.to_string(), "expiries": digests.expiries.to_string()})
-        })
-    };
     let object = json!({
         "entries": report.entries,
         "outcomes": report.tally,
@@ -728,6 +759,11 @@ impl AfterLoad {
     pub(crate) fn show(&self, out: &mut Out) -> std::io::Result<()> {
         write!(out, "compared: ")?;
         show(&self.report, self.inputs, out)
+    }
+
+    /// Digests of the inputs, where they were made.
+    pub(crate) fn digests(&self) -> Option<Value> {
+        shown(self.report.digests.and_then(|digests| digests.file()))
     }
 
     /// The same for machines.

@@ -71,6 +71,13 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let key = peek(&inputs, &mut selection, &options);
     let contacted = load::first_contact(&connector, &options, key)?;
     say_clock(run, &contacted);
+    let wanted: usize = args.policy.connections.into();
+    if options.connections < wanted {
+        super::say(&format!(
+            "{} of {wanted} --connections: --max-latency needs to know who waits for whom",
+            options.connections
+        ));
+    }
     let begins = journal.before.is_none();
     let by_its_clock = match begins {
         true => run.by_clock_of(&contacted),
@@ -226,7 +233,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let compared = match args.policy.compare && report.stopped.is_none() {
         true => Some(compare::AfterLoad::run(
             &connector,
-            compare_options(args, run, policies),
+            compare_options(args, run, policies.clone()),
             &args.input.how,
             run,
             &mut inputs,
@@ -234,6 +241,20 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             &mut selection,
         )),
         false => None,
+    };
+    // A comparison makes them in passing.
+    let digests = match &compared {
+        Some(Ok(compared)) => compared.digests(),
+        _ if run.json && report.stopped.is_none() => {
+            let options = compare_options(args, run, policies);
+            let made =
+                compare::digests_of(&options, &args.input.how, run, &mut inputs, &mut selection);
+            made.unwrap_or_else(|error| {
+                super::say(&format!("there are no digests of what was loaded: {error}"));
+                None
+            })
+        }
+        _ => None,
     };
     let missing = selection.missing()?.filter(|missing| !missing.is_empty());
     if let Some(missing) = &missing {
@@ -277,6 +298,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         object.insert("names_not_found".into(), json!(missing));
         let compared = compared.as_ref().map(compare::AfterLoad::figures);
         object.insert("compare".into(), json!(compared));
+        object.insert("digests".into(), json!(digests));
         object.insert("exit_code".into(), json!(exit as u8));
         serde_json::to_writer(&mut *out, &object)
             .map_err(std::io::Error::from)

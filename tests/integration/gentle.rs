@@ -304,6 +304,7 @@ fn a_load_that_minds_latency_ends_as_any_other() {
     ]);
     let report = ran.ends_with(0).json();
     assert_eq!(report["outcomes"]["restored_raw"], 20_000, "{ran:?}");
+    assert!(ran.stderr.contains("1 of 4 --connections"), "{ran:?}");
 }
 
 /// A server that needs a fifth of a millisecond for a key, and a client that asks it again and again: what that one waits for

@@ -23,7 +23,7 @@ pub use crate::verbs::sample::most_that_differ;
 pub use outcome::{Outcome, Tally};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::meaning::digest::Digests;
+use crate::meaning::digest::{Digester, Digests};
 use crate::meaning::{Abilities, Bookkeeping, Differences, Expiry, Verdict, Wanted, no_touch};
 use crate::outcome::Outcome as Arrival;
 use crate::pace::{Pace, Rates};
@@ -823,6 +823,45 @@ fn feed<'data>(
         tally.add(outcome, 1);
     }
     Ok(())
+}
+
+/// Digests of what the destination should hold of an input, from the file alone. `None` where a value of it cannot be read.
+///
+/// # Errors
+/// Those of the reader, of the selection and of `watch`.
+pub fn digests(
+    input: u32,
+    snapshot: &Snapshot<'_>,
+    selection: &mut Selection,
+    options: &Options,
+    watch: &mut Watch<'_>,
+) -> Result<Option<Digests>> {
+    selection.in_input(input);
+    let mut digester = Digester::new(&options.spool_dir).arriving(&options.policies.transform);
+    let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
+    let (mut sum, mut entries) = (Digests::default(), 0u64);
+    let mut records = snapshot.unverified_records();
+    while let Some(record) = records.next_record()? {
+        let Record::Entry(entry) = record else {
+            continue;
+        };
+        entries = entries.saturating_add(1);
+        ticker.tick(watch, entry.end(), entries)?;
+        if !selection.admits(&entry, &mut scratch)? {
+            continue;
+        }
+        let Ok(wanted) = wanted(&entry, &options.policies, options.instant_of_load) else {
+            continue;
+        };
+        match digester.of(&wanted) {
+            Ok(digests) => sum.add(&digests),
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(sum))
 }
 
 /// What the destination should hold of an entry, or why nothing.
