@@ -23,6 +23,9 @@ const WINDOW: usize = 8192;
 /// The most that one control byte can produce.
 const LONGEST_COPY: usize = 264;
 
+/// The room that any step has enough of.
+const LONGEST_STEP: usize = LONGEST_COPY + SLACK;
+
 /// Whether `clen` compressed bytes can make `ulen`.
 #[must_use]
 pub fn plausible(clen: u64, ulen: u64) -> bool {
@@ -39,7 +42,7 @@ enum Op<'data> {
 #[inline(always)]
 #[expect(
     clippy::inline_always,
-    reason = "two small halves of one hot loop; a call between them costs a third of it"
+    reason = "the body of a hot loop; a call costs a third of it"
 )]
 fn next_op<'data>(rest: &mut &'data [u8]) -> Option<Result<Op<'data>, ()>> {
     let (&control, after) = rest.split_first()?;
@@ -71,68 +74,77 @@ fn next_op<'data>(rest: &mut &'data [u8]) -> Option<Result<Op<'data>, ()>> {
     }))
 }
 
-/// Does one step at `out[at..]`; the new end, or `None` where the step leaves `out` or reaches before its start.
+/// Room behind what is made, so that the last steps can be done in blocks like all others.
+const SLACK: usize = 32;
+
+/// Does the step that `rest` begins with at `out[at..]`, and takes it off; the new end, or `None` where the bytes cut it
+/// short, or it goes over `most` or reaches before the start of `out`.
 ///
-/// Most steps are short, so they are done in blocks of a fixed size where there is room behind them: what a block writes too
-/// far is written over by the next step. `out` must not be read behind the new end.
+/// Most steps are short, so they are done in blocks of a fixed size where there is room: what a block writes too far is
+/// written over by the next step. `out` must not be read behind the new end.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "see `next_op`")]
-fn apply(op: &Op<'_>, out: &mut [u8], at: usize) -> Option<usize> {
-    match *op {
-        Op::Literal(run) => {
-            let end = at.checked_add(run.len())?;
-            let target = out.get_mut(at..end)?;
-            // A run has 1 to 32 bytes: two blocks from its two ends, which may overlap.
-            if let (Some(first), Some(last)) = (run.first_chunk::<16>(), run.last_chunk::<16>()) {
-                *target.first_chunk_mut::<16>()? = *first;
-                *target.last_chunk_mut::<16>()? = *last;
-            } else if let (Some(first), Some(last)) =
-                (run.first_chunk::<8>(), run.last_chunk::<8>())
-            {
-                *target.first_chunk_mut::<8>()? = *first;
-                *target.last_chunk_mut::<8>()? = *last;
-            } else if let (Some(first), Some(last)) =
-                (run.first_chunk::<4>(), run.last_chunk::<4>())
-            {
-                *target.first_chunk_mut::<4>()? = *first;
-                *target.last_chunk_mut::<4>()? = *last;
-            } else {
-                for (to, from) in target.iter_mut().zip(run) {
-                    *to = *from;
-                }
-            }
-            Some(end)
+#[expect(
+    clippy::inline_always,
+    reason = "the body of two hot loops; a call costs a third of it"
+)]
+fn step(rest: &mut &[u8], out: &mut [u8], at: usize, most: usize) -> Option<usize> {
+    let (&control, after) = rest.split_first()?;
+    if control < 32 {
+        let length = usize::from(control).wrapping_add(1);
+        let end = at.checked_add(length).filter(|end| *end <= most)?;
+        let (run, behind) = after.split_at_checked(length)?;
+        *rest = behind;
+        let target = out.get_mut(at..)?;
+        if length <= 16
+            && let (Some(from), Some(to)) =
+                (after.first_chunk::<16>(), target.first_chunk_mut::<16>())
+        {
+            *to = *from;
+        } else if let (Some(from), Some(to)) =
+            (after.first_chunk::<32>(), target.first_chunk_mut::<32>())
+        {
+            *to = *from;
+        } else {
+            target.get_mut(..length)?.copy_from_slice(run);
         }
-        Op::Copy { distance, length } => {
-            let end = at.checked_add(length)?;
-            let from = at.checked_sub(distance)?;
-            if distance >= 16
-                && let Some(window) = out.get_mut(from..end.saturating_add(16))
-            {
-                copy_blocks::<16>(window, distance, length)?;
-                return Some(end);
+        return Some(end);
+    }
+    let mut length = usize::from(control >> 5);
+    let mut after = after;
+    if length == 7 {
+        let (&more, behind) = after.split_first()?;
+        length = length.wrapping_add(usize::from(more));
+        after = behind;
+    }
+    let (&low, behind) = after.split_first()?;
+    *rest = behind;
+    length = length.wrapping_add(2);
+    let distance = (usize::from(control & 0x1f) << 8 | usize::from(low)).wrapping_add(1);
+    let end = at.checked_add(length).filter(|end| *end <= most)?;
+    let from = at.checked_sub(distance)?;
+    if distance >= 16
+        && let Some(window) = out.get_mut(from..end.saturating_add(16))
+    {
+        copy_blocks::<16>(window, distance, length)?;
+    } else if distance >= 8
+        && let Some(window) = out.get_mut(from..end.saturating_add(8))
+    {
+        copy_blocks::<8>(window, distance, length)?;
+    } else {
+        let (before, target) = out.get_mut(..end)?.split_at_mut_checked(at)?;
+        let source = before.get(from..)?;
+        if let Some(source) = source.get(..length) {
+            target.copy_from_slice(source);
+        } else if let [byte] = source {
+            target.fill(*byte);
+        } else {
+            // The copy feeds on itself: what it repeats is the last `distance` bytes.
+            for (to, byte) in target.iter_mut().zip(source.iter().cycle()) {
+                *to = *byte;
             }
-            if distance >= 8
-                && let Some(window) = out.get_mut(from..end.saturating_add(8))
-            {
-                copy_blocks::<8>(window, distance, length)?;
-                return Some(end);
-            }
-            let (before, target) = out.get_mut(..end)?.split_at_mut_checked(at)?;
-            let source = before.get(from..)?;
-            if let Some(source) = source.get(..length) {
-                target.copy_from_slice(source);
-            } else if let [byte] = source {
-                target.fill(*byte);
-            } else {
-                // The copy feeds on itself: what it repeats is the last `distance` bytes.
-                for (to, byte) in target.iter_mut().zip(source.iter().cycle()) {
-                    *to = *byte;
-                }
-            }
-            Some(end)
         }
     }
+    Some(end)
 }
 
 /// Copies `length` bytes from the start of `window` to `distance` behind it, `N` at a time: a block never reaches into what
@@ -140,14 +152,16 @@ fn apply(op: &Op<'_>, out: &mut [u8], at: usize) -> Option<usize> {
 #[inline]
 fn copy_blocks<const N: usize>(window: &mut [u8], distance: usize, length: usize) -> Option<()> {
     let mut done = 0usize;
-    while done < length {
+    loop {
         let block: [u8; N] = *window.get(done..)?.first_chunk()?;
         *window
             .get_mut(done.wrapping_add(distance)..)?
             .first_chunk_mut()? = block;
         done = done.wrapping_add(N);
+        if done >= length {
+            return Some(());
+        }
     }
-    Some(())
 }
 
 #[cold]
@@ -162,30 +176,67 @@ fn fault(compressed: &[u8], rest: &[u8], offset: u64, what: String) -> Error {
 /// `Corrupt` where the compressed bytes end inside a step, reach before the output's start, or make more or less than
 /// `out.len()` bytes.
 pub fn decompress(compressed: &[u8], out: &mut [u8], offset: u64) -> Result<()> {
+    let most = out.len();
+    decompress_to(compressed, out, most, offset)
+}
+
+/// As [`decompress`], into exactly `length` bytes of `out`, which is overwritten and faster than a slice.
+///
+/// # Errors
+/// As [`decompress`].
+pub fn decompress_into(
+    compressed: &[u8],
+    out: &mut Vec<u8>,
+    length: usize,
+    offset: u64,
+) -> Result<()> {
+    // What stands there already need not be zero: every byte is written, or this fails.
+    out.resize(length.saturating_add(SLACK), 0);
+    let made = decompress_to(compressed, out, length, offset);
+    out.truncate(length);
+    made
+}
+
+#[inline]
+fn decompress_to(compressed: &[u8], out: &mut [u8], length: usize, offset: u64) -> Result<()> {
     let mut rest = compressed;
     let mut at = 0usize;
-    let mut before = rest;
-    while let Some(op) = next_op(&mut rest) {
-        let end = op.ok().and_then(|op| apply(&op, out, at));
-        match end {
+    while !rest.is_empty() {
+        let before = rest;
+        match step(&mut rest, out, at, length) {
             Some(end) => at = end,
             None => {
                 return Err(explain(
                     compressed,
                     before,
                     at as u64,
-                    out.len() as u64,
+                    length as u64,
                     offset,
                 ));
             }
         }
-        before = rest;
     }
-    if at == out.len() {
+    if at == length {
         Ok(())
     } else {
-        Err(too_short(compressed, at as u64, out.len() as u64, offset))
+        Err(too_short(compressed, at as u64, length as u64, offset))
     }
+}
+
+/// Whether [`decompress`] would make exactly `ulen` bytes: nothing is written.
+#[must_use]
+pub fn is_sound(compressed: &[u8], ulen: u64) -> bool {
+    let mut rest = compressed;
+    let mut made = 0usize;
+    while let Some(op) = next_op(&mut rest) {
+        let length = match op {
+            Ok(Op::Literal(run)) => run.len(),
+            Ok(Op::Copy { distance, length }) if distance <= made => length,
+            _ => return false,
+        };
+        made = made.saturating_add(length);
+    }
+    made as u64 == ulen
 }
 
 /// Says which of the three ways to fail it was. `made` is how many bytes were written before the step at `rest`.
@@ -279,7 +330,7 @@ impl<'data> Stream<'data> {
             // A short string gets a short buffer: many small values must not cost 64 KiB each.
             let needed = usize::try_from(self.claimed)
                 .unwrap_or(usize::MAX)
-                .saturating_add(LONGEST_COPY);
+                .saturating_add(LONGEST_STEP);
             self.buffer.resize(needed.min(Self::MEMORY), 0);
         }
         let keep = self.filled.min(WINDOW);
@@ -287,14 +338,15 @@ impl<'data> Stream<'data> {
             .copy_within(self.filled.wrapping_sub(keep)..self.filled, 0);
         let start = keep;
         let mut at = start;
-        let limit = self.buffer.len().saturating_sub(LONGEST_COPY);
+        let limit = self.buffer.len().saturating_sub(LONGEST_STEP);
         let mut before = self.rest;
         while at <= limit {
-            let Some(op) = next_op(&mut self.rest) else {
+            if self.rest.is_empty() {
                 break;
-            };
+            }
             // Before the first `WINDOW` bytes are made, the buffer holds all of them, so its start is the output's start.
-            let end = op.ok().and_then(|op| apply(&op, &mut self.buffer, at));
+            let most = self.buffer.len();
+            let end = step(&mut self.rest, &mut self.buffer, at, most);
             let made = self.made.saturating_add((at.saturating_sub(start)) as u64);
             let room = self.claimed.saturating_sub(made);
             match end {
@@ -367,8 +419,16 @@ mod tests {
     fn both(compressed: &[u8], ulen: usize) -> Option<Vec<u8>> {
         let mut out = vec![0; ulen];
         let plain = decompress(compressed, &mut out, 0).map(|()| out);
+        let mut used_before = vec![7; 40];
+        let roomy = decompress_into(compressed, &mut used_before, ulen, 0).map(|()| used_before);
+        match (&plain, &roomy) {
+            (Ok(a), Ok(b)) => assert!(a == b, "room behind the end makes a difference"),
+            (Err(a), Err(b)) => assert_eq!(a.to_string(), b.to_string()),
+            _ => panic!("{plain:?} {roomy:?}"),
+        }
         let stream = streamed(compressed, ulen as u64);
         assert_eq!(plain.is_ok(), stream.is_ok(), "{plain:?} {stream:?}");
+        assert_eq!(plain.is_ok(), is_sound(compressed, ulen as u64));
         if let (Ok(a), Ok(b)) = (&plain, &stream) {
             assert!(a == b, "the two decoders differ");
         }

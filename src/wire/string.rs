@@ -243,9 +243,7 @@ impl<'data> Lzf<'data> {
             )
             .or_place(Place::at(self.offset)));
         };
-        // What stands there already need not be zero: every byte is written, or this fails.
-        scratch.resize(length, 0);
-        match lzf::decompress(self.compressed, scratch, self.offset) {
+        match lzf::decompress_into(self.compressed, scratch, length, self.offset) {
             Ok(()) => Ok(scratch),
             Err(error) => {
                 scratch.clear();
