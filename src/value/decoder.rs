@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::array::Array;
 use super::element::{Element, is_long};
 use super::findings::{Finding, Findings, Rule, Strict, unreadable};
+use super::glance::Glance;
 use super::hash::Hash;
 use super::list::List;
 use super::module::ModuleValue;
@@ -37,6 +38,7 @@ pub struct Decoder<F: Findings = Strict> {
     pub(super) expiries: Expiries,
     /// Made when it is first needed.
     pub(super) unique: Option<Box<[Unique; 2]>>,
+    pub(super) glance: Glance,
 }
 
 /// The caller's findings, and whether anything could not be read since the walk began.
@@ -127,6 +129,7 @@ impl<F: Findings> Decoder<F> {
             spool_dir: spool_dir.map(Arc::from),
             expiries: Expiries::default(),
             unique: None,
+            glance: Glance::default(),
         }
     }
 

@@ -37,7 +37,19 @@ impl<F: Findings> Decoder<F> {
     ///
     /// # Errors
     /// What the findings answer, and `Limit`, `Io` and `Unsupported`, all with the entry.
+    #[inline]
     pub fn validate(&mut self, entry: &Entry<'_>) -> Result<Summary> {
+        match self.glance.elements(entry) {
+            Some(elements) => Ok(Summary {
+                elements,
+                damaged: false,
+            }),
+            None => self.look(entry),
+        }
+    }
+
+    /// Walks the value and its key, and tells.
+    pub(super) fn look(&mut self, entry: &Entry<'_>) -> Result<Summary> {
         self.findings.damaged = false;
         let mut elements = 0;
         let walked = self

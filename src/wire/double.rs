@@ -88,6 +88,50 @@ pub fn parse(text: &[u8]) -> Option<f64> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
+/// A decimal number without an exponent, and whether it is exact: otherwise it is off by the rounding of two operations.
+/// `None` for every other text. A fraction of the time of [`parse`].
+#[must_use]
+#[inline]
+pub fn nearly(text: &[u8]) -> Option<(f64, bool)> {
+    const MOST_DIGITS: usize = 19;
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.len() > MOST_DIGITS + 1 {
+        return None;
+    }
+    let (mut mantissa, mut count, mut point) = (0u64, 0usize, None);
+    for byte in digits {
+        match byte {
+            b'0'..=b'9' => {
+                mantissa = mantissa
+                    .wrapping_mul(10)
+                    .wrapping_add(u64::from(byte & 0x0f));
+                count = count.wrapping_add(1);
+            }
+            b'.' if point.is_none() => point = Some(count),
+            _ => return None,
+        }
+    }
+    if count == 0 || count > MOST_DIGITS {
+        return None;
+    }
+    let behind_point = count.wrapping_sub(point.unwrap_or(count));
+    let divisor = POWERS.get(behind_point)?;
+    #[expect(clippy::cast_precision_loss, reason = "said by the flag")]
+    let value = mantissa as f64 / divisor;
+    // A whole number of 53 bits divided by a power of ten that is one too: one operation, rounded once.
+    let is_exact = mantissa <= 1 << 53;
+    Some((if is_negative { -value } else { value }, is_exact))
+}
+
+/// Powers of ten, which up to 10^22 are exact.
+const POWERS: [f64; 20] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19,
+];
+
 /// `h.hhhp±d` without the `0x`. Digits beyond 60 bits only say whether anything was there, which is enough to round rightly.
 fn parse_hex(text: &str) -> Option<f64> {
     let (digits, exponent) = match text.split_once(['p', 'P']) {
@@ -250,6 +294,49 @@ mod tests {
             "", " ", "nan", "1.5x", "0x", "++1", "1 ", "infinit", "\u{661}",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn short_decimals_are_read_nearly_or_exactly() {
+        for text in [
+            "0",
+            "-0",
+            "17",
+            "-1.5",
+            "1.",
+            ".5",
+            "0.1",
+            "9007199254740992",
+            "9007199254740993",
+            "0.30000000000000004",
+            "1234567890123456789",
+            "0.000000000000000001",
+            "-123.456",
+            "99999.99999999999999",
+        ] {
+            let (value, is_exact) = nearly(text.as_bytes()).unwrap();
+            let exact = parse(text.as_bytes()).unwrap();
+            if is_exact {
+                assert_eq!(value.to_bits(), exact.to_bits(), "{text}");
+            }
+            assert!((value - exact).abs() <= exact.abs() * 1e-15, "{text}");
+        }
+        assert!(nearly(b"0.1").unwrap().1 && !nearly(b"9007199254740993").unwrap().1);
+        for text in [
+            "",
+            "-",
+            ".",
+            "-.",
+            "1.2.3",
+            "1e5",
+            "+1",
+            " 1",
+            "inf",
+            "0x1",
+            "12345678901234567890",
+        ] {
+            assert_eq!(nearly(text.as_bytes()), None, "{text:?}");
         }
     }
 

@@ -193,20 +193,18 @@ pub(super) fn walk(
         let _turn = shared.turns.finish_at_end(batch.number);
         let teller = decoder.findings();
         (teller.batch, teller.has_turn) = (batch.number, false);
+        let mut elements = 0u64;
         for entry in &batch.entries {
             if shared.is_stopped() {
                 break;
             }
             decoder.findings().entry = Some(Brief::of(entry));
             match decoder.validate(entry) {
-                Ok(summary) => {
-                    shared
-                        .elements
-                        .fetch_add(summary.elements, Ordering::Relaxed);
-                }
+                Ok(summary) => elements = elements.saturating_add(summary.elements),
                 Err(error) => shared.fail(error),
             }
         }
+        shared.elements.fetch_add(elements, Ordering::Relaxed);
     }
 }
 

@@ -29,6 +29,7 @@ use crate::duplicates::KeySet;
 use crate::error::{EntryContext, Error, ErrorKind, Result};
 use crate::select::Selection;
 use crate::snapshot::{ChecksumState, Dialect, Header, Lent, Producer, Record, Snapshot, Version};
+use crate::value::is_plain_string;
 
 /// What is checked, beyond checksum and structure.
 #[derive(Debug, Clone)]
@@ -192,7 +193,7 @@ pub fn check(
             )?;
         }
     }
-    scanned.totals.elements = elements;
+    scanned.totals.elements = scanned.totals.elements.saturating_add(elements);
     scanned.totals.functions = scanned.structure.functions;
     Ok(Outcome {
         faults,
@@ -302,7 +303,10 @@ fn scan<'data>(
                     continue;
                 }
                 totals.selected = totals.selected.saturating_add(1);
-                if options.values {
+                if options.values && is_plain_string(entry) {
+                    // Its end was found: there is nothing else to look at.
+                    totals.elements = totals.elements.saturating_add(1);
+                } else if options.values {
                     feeder.push(entry);
                 } else {
                     value::check_shallow(entry, &mut |finding| feeder.tell(finding))?;
