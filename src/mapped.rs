@@ -69,7 +69,7 @@ impl Mapped {
             })?;
         #[expect(
             unsafe_code,
-            reason = "mapping a file is unsafe in any Rust program; this is the only place"
+            reason = "mapping a file is unsafe in any Rust program; this is the only place where that is done"
         )]
         // SAFETY: the map is read-only and private to this value, and `Mmap` unmaps it on drop. What the compiler cannot
         // check is that nobody cuts or rewrites the file meanwhile: that is this module's contract, stated above, passed

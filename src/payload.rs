@@ -74,6 +74,7 @@ impl<'data> Payload<'data> {
     ///
     /// # Errors
     /// A template reference that names no template of the file.
+    #[inline]
     pub fn new(entry: &Entry<'data>, version: u16, with_key_meta: bool) -> Result<Self, NoPayload> {
         let mut payload = Self::open(entry, with_key_meta)?;
         payload.seal(version);
@@ -99,6 +100,7 @@ impl<'data> Payload<'data> {
         }) && rest.is_empty()
     }
 
+    #[inline]
     fn open(entry: &Entry<'data>, with_key_meta: bool) -> Result<Self, NoPayload> {
         let key_meta = entry.key_meta.filter(|_| with_key_meta).unwrap_or_default();
         let sent_type = payload_type(entry.value_type, entry.dialect);
@@ -110,25 +112,36 @@ impl<'data> Payload<'data> {
             footer: [0; FOOTER],
         };
         if sent_type != entry.value_type {
-            let Some(template) = entry.template else {
-                return Err(NoPayload(
-                    "it refers to a hash template that the file does not define",
-                ));
-            };
-            let mut head = vec![sent_type.0, 1];
-            length::write(&mut head, template.fields);
-            payload.head = Head::new(&head);
-            payload.names = template.names;
-            if sent_type == ValueType::HASH_TMPL_ARRAY {
-                // The reference itself goes, the values behind it stay.
-                let mut cursor = Cursor::new(entry.value, entry.value_offset);
-                if length::read(&mut cursor).is_err() {
-                    return Err(NoPayload("its template reference cannot be read"));
-                }
-                payload.body = cursor.rest();
-            }
+            payload.put_names_in_front(entry, sent_type)?;
         }
         Ok(payload)
+    }
+
+    /// The field names of the template that `entry` refers to, which no payload may do.
+    #[cold]
+    fn put_names_in_front(
+        &mut self,
+        entry: &Entry<'data>,
+        sent_type: ValueType,
+    ) -> Result<(), NoPayload> {
+        let Some(template) = entry.template else {
+            return Err(NoPayload(
+                "it refers to a hash template that the file does not define",
+            ));
+        };
+        let mut head = vec![sent_type.0, 1];
+        length::write(&mut head, template.fields);
+        self.head = Head::new(&head);
+        self.names = template.names;
+        if sent_type == ValueType::HASH_TMPL_ARRAY {
+            // The reference itself goes, the values behind it stay.
+            let mut cursor = Cursor::new(entry.value, entry.value_offset);
+            if length::read(&mut cursor).is_err() {
+                return Err(NoPayload("its template reference cannot be read"));
+            }
+            self.body = cursor.rest();
+        }
+        Ok(())
     }
 
     /// The payload of a value that was written anew: its type, and its body in three pieces, `head` of at most 17 bytes.
@@ -153,12 +166,18 @@ impl<'data> Payload<'data> {
 
     /// Computes the footer.
     fn seal(&mut self, version: u16) {
-        let [low, high] = version.to_le_bytes();
-        let crc = self
-            .content()
-            .iter()
-            .fold(0, |crc, piece| crc64::update(crc, piece));
-        let crc = crc64::update(crc, &[low, high]);
+        let crc = match self.usual() {
+            // Nearly always.
+            Some((value_type, body, _)) => crc64::update(crc64::update_byte(0, value_type), body),
+            None => self
+                .content()
+                .iter()
+                .fold(0, |crc, piece| crc64::update(crc, piece)),
+        };
+        let crc = version
+            .to_le_bytes()
+            .into_iter()
+            .fold(crc, crc64::update_byte);
         self.footer = Self::footer(version, crc);
     }
 

@@ -70,7 +70,25 @@ impl Ladder {
     /// Decides about one entry, from step `from` on: [`Step::RAW`] at first, the [`Step::next`] one where the destination has
     /// refused the payload of a step.
     #[must_use]
+    #[inline]
     pub fn decide<'a>(
+        &'a mut self,
+        entry: &Entry<'a>,
+        terms: &Terms,
+        policies: &Policies,
+        from: Step,
+    ) -> Decision<'a> {
+        // Nearly always.
+        if from == Step::RAW
+            && let Ok(restore) = raw(entry, terms, policies, false)
+        {
+            return Decision::Send(restore);
+        }
+        self.look(entry, terms, policies, from)
+    }
+
+    #[inline(never)]
+    fn look<'a>(
         &'a mut self,
         entry: &Entry<'a>,
         terms: &Terms,

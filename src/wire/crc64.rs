@@ -4,12 +4,16 @@
 //! Since the initial value is 0, leading zero bytes leave no trace, and the checksum of a concatenation follows from those of
 //! its pieces ([`combine`]).
 
+#[cfg(target_arch = "x86_64")]
+mod fold;
+
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// Slicing tables for short inputs, where setting up carry-less multiplication costs more than it saves.
 static TABLES: [[u64; 256]; 8] = tables();
 
-/// Below this many bytes the tables are faster than `crc-fast` (measured in `benches/wire.rs`).
+/// Below this many bytes the tables are faster than `crc-fast` (measured in `benches/wire.rs`), where the processor cannot
+/// fold (`crc64/fold.rs`).
 const SHORT: usize = 128;
 
 const REFLECTED_POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5;
@@ -57,7 +61,14 @@ pub fn checksum(bytes: &[u8]) -> u64 {
 
 /// Goes on from `crc`, the checksum of what stands before `bytes`.
 #[must_use]
+#[inline]
 pub fn update(crc: u64, bytes: &[u8]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if bytes.len() <= fold::LONGEST
+        && let Some(folded) = fold::update(crc, bytes)
+    {
+        return folded;
+    }
     if bytes.len() < SHORT {
         update_by_table(crc, bytes)
     } else {
@@ -65,34 +76,51 @@ pub fn update(crc: u64, bytes: &[u8]) -> u64 {
     }
 }
 
+#[inline(never)]
 fn update_by_folding(crc: u64, bytes: &[u8]) -> u64 {
     let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc64Redis, crc);
     digest.update(bytes);
     digest.finalize()
 }
 
+fn update_by_table(mut crc: u64, bytes: &[u8]) -> u64 {
+    let (words, tail) = bytes.as_chunks::<8>();
+    for bytes in words {
+        crc = word(crc ^ u64::from_le_bytes(*bytes));
+    }
+    for &byte in tail {
+        crc = update_byte(crc, byte);
+    }
+    crc
+}
+
+/// The checksum of one byte behind `crc`.
+#[must_use]
+#[inline]
 #[expect(
     clippy::indexing_slicing,
     reason = "every index is one byte into 256 entries"
 )]
-fn update_by_table(mut crc: u64, bytes: &[u8]) -> u64 {
-    let (words, tail) = bytes.as_chunks::<8>();
-    for word in words {
-        let x = (crc ^ u64::from_le_bytes(*word)).to_le_bytes();
-        crc = TABLES[7][usize::from(x[0])]
-            ^ TABLES[6][usize::from(x[1])]
-            ^ TABLES[5][usize::from(x[2])]
-            ^ TABLES[4][usize::from(x[3])]
-            ^ TABLES[3][usize::from(x[4])]
-            ^ TABLES[2][usize::from(x[5])]
-            ^ TABLES[1][usize::from(x[6])]
-            ^ TABLES[0][usize::from(x[7])];
-    }
-    for &byte in tail {
-        let low = crc.to_le_bytes()[0] ^ byte;
-        crc = TABLES[0][usize::from(low)] ^ crc >> 8;
-    }
-    crc
+pub fn update_byte(crc: u64, byte: u8) -> u64 {
+    TABLES[0][usize::from(crc.to_le_bytes()[0] ^ byte)] ^ crc >> 8
+}
+
+/// The checksum of 8 bytes, from the xor of them and the state before.
+#[inline]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "every index is one byte into 256 entries"
+)]
+fn word(mixed: u64) -> u64 {
+    let x = mixed.to_le_bytes();
+    TABLES[7][usize::from(x[0])]
+        ^ TABLES[6][usize::from(x[1])]
+        ^ TABLES[5][usize::from(x[2])]
+        ^ TABLES[4][usize::from(x[3])]
+        ^ TABLES[3][usize::from(x[4])]
+        ^ TABLES[2][usize::from(x[5])]
+        ^ TABLES[1][usize::from(x[6])]
+        ^ TABLES[0][usize::from(x[7])]
 }
 
 /// The checksum of two pieces behind each other, from the checksum of each and the length of the second.
