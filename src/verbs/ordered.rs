@@ -54,20 +54,20 @@ impl<T, N> Ends<'_, T, N> {
     }
 }
 
-/// Makes text of everything that `next` yields, on `threads` threads besides the caller's; with less than two, on the
-/// caller's alone. `weight` is about how many bytes an item is to be walked; `maker` makes what each thread works with.
+/// Makes text of everything that `next` puts behind the items that stand there, until it answers `false`, on `threads`
+/// threads besides the caller's; with less than two, on the caller's alone. `weight` is about how many bytes an item is to be walked; `maker` makes what each thread works with.
 ///
 /// # Errors
 /// Those of `next`, after the text of all items before; those of the makers, of the writer and of `note`.
 pub(super) fn run<T, N, M>(
     threads: usize,
-    next: impl FnMut() -> Result<Option<T>>,
+    next: impl FnMut(&mut Vec<T>) -> Result<bool>,
     weight: impl Fn(&T) -> u64,
     maker: impl Fn() -> M,
     ends: Ends<'_, T, N>,
 ) -> Result<()>
 where
-    T: Send,
+    T: Copy + Send,
     N: Send,
     M: Make<T, N> + Send,
 {
@@ -75,7 +75,7 @@ where
         return alone(next, maker(), ends);
     }
     let (hand_out, queue) = mpsc::sync_channel(threads);
-    let (queue, spare) = (Mutex::new(queue), Mutex::new(Vec::new()));
+    let (queue, spare) = (Mutex::new(queue), Spare::default());
     thread::scope(|scope| {
         for _ in 0..threads {
             let (make, queue, spare) = (maker(), &queue, &spare);
@@ -87,24 +87,28 @@ where
 }
 
 fn alone<T, N>(
-    mut next: impl FnMut() -> Result<Option<T>>,
+    mut next: impl FnMut(&mut Vec<T>) -> Result<bool>,
     mut make: impl Make<T, N>,
     mut ends: Ends<'_, T, N>,
 ) -> Result<()> {
-    let mut text = Vec::new();
+    let (mut text, mut items) = (Vec::new(), Vec::new());
     let result = loop {
-        let item = match next() {
-            Ok(Some(item)) => item,
-            Ok(None) => break Ok(()),
+        items.clear();
+        let goes_on = next(&mut items);
+        for item in &items {
+            let made = make(item, &mut text, &mut |text| {
+                ends.spill(text)?;
+                text.clear();
+                Ok(())
+            });
+            if let Some(note) = made? {
+                (ends.note)(item, note)?;
+            }
+        }
+        match goes_on {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
             Err(error) => break Err(error),
-        };
-        let made = make(&item, &mut text, &mut |text| {
-            ends.spill(text)?;
-            text.clear();
-            Ok(())
-        });
-        if let Some(note) = made? {
-            (ends.note)(&item, note)?;
         }
     };
     ends.write(&text)?;
@@ -125,37 +129,59 @@ enum Piece<T, N> {
     Failed(Error),
 }
 
-/// Buffers that were written and can be filled again.
-type Spare = Mutex<Vec<Vec<u8>>>;
+/// Buffers that can be filled again: memory that was touched before costs the kernel nothing.
+struct Spare<T> {
+    texts: Mutex<Vec<Vec<u8>>>,
+    items: Mutex<Vec<Vec<T>>>,
+}
+
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Self {
+            texts: Mutex::default(),
+            items: Mutex::default(),
+        }
+    }
+}
+
+/// Takes a spare buffer.
+fn reused<B>(spare: &Mutex<Vec<B>>, fresh: impl FnOnce() -> B) -> B {
+    let taken = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    taken.unwrap_or_else(fresh)
+}
+
+/// Gives a buffer back, emptied.
+fn put_back<B>(spare: &Mutex<Vec<Vec<B>>>, mut buffer: Vec<B>) {
+    buffer.clear();
+    spare
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(buffer);
+}
 
 fn lead<T, N>(
     threads: usize,
-    mut next: impl FnMut() -> Result<Option<T>>,
+    mut next: impl FnMut(&mut Vec<T>) -> Result<bool>,
     weight: impl Fn(&T) -> u64,
     hand_out: SyncSender<Batch<T, N>>,
-    spare: &Spare,
+    spare: &Spare<T>,
     mut ends: Ends<'_, T, N>,
 ) -> Result<()> {
     let mut under_way: VecDeque<Receiver<Piece<T, N>>> = VecDeque::new();
     // What the items ended with; known before the text of the last ones is written.
     let mut end: Option<Result<()>> = None;
-    let give_back = |mut text: Vec<u8>| {
-        text.clear();
-        spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(text);
-    };
     loop {
         while end.is_none() && under_way.len() <= threads {
-            let (mut items, mut bytes) = (Vec::with_capacity(BATCH), 0u64);
+            let mut items = reused(&spare.items, || Vec::with_capacity(BATCH));
+            let mut bytes = 0u64;
             while items.len() < BATCH && bytes < BATCH_BYTES {
-                match next() {
-                    Ok(Some(item)) => {
-                        bytes = bytes.saturating_add(weight(&item));
-                        items.push(item);
-                    }
-                    Ok(None) => end = Some(Ok(())),
+                let before = items.len();
+                let goes_on = next(&mut items);
+                let new = items.iter().skip(before).map(&weight);
+                bytes = new.fold(bytes, u64::saturating_add);
+                match goes_on {
+                    Ok(true) => {}
+                    Ok(false) => end = Some(Ok(())),
                     Err(error) => end = Some(Err(error)),
                 }
                 if end.is_some() {
@@ -175,11 +201,11 @@ fn lead<T, N>(
             match piece {
                 Piece::Text(text) => {
                     ends.write(&text)?;
-                    give_back(text);
+                    put_back(&spare.texts, text);
                 }
                 Piece::Spilled(text) => {
                     ends.spill(&text)?;
-                    give_back(text);
+                    put_back(&spare.texts, text);
                 }
                 Piece::Note(item, note) => (ends.note)(&item, note)?,
                 Piece::Failed(error) => return Err(error),
@@ -189,14 +215,12 @@ fn lead<T, N>(
 }
 
 /// Works on batches until there are no more.
-fn serve<T, N>(mut make: impl Make<T, N>, queue: &Mutex<Receiver<Batch<T, N>>>, spare: &Spare) {
-    let fresh = || {
-        spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(PIECE.saturating_mul(2)))
-    };
+fn serve<T: Copy, N>(
+    mut make: impl Make<T, N>,
+    queue: &Mutex<Receiver<Batch<T, N>>>,
+    spare: &Spare<T>,
+) {
+    let fresh = || reused(&spare.texts, || Vec::with_capacity(PIECE.saturating_mul(2)));
     loop {
         let received = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Batch { items, pieces }) = received else {
@@ -204,15 +228,16 @@ fn serve<T, N>(mut make: impl Make<T, N>, queue: &Mutex<Receiver<Batch<T, N>>>, 
         };
         let send = |piece| pieces.send(piece).map_err(|_| nobody_writes());
         let mut text = fresh();
-        let worked = items.into_iter().try_for_each(|item| {
-            let note = make(&item, &mut text, &mut |text| {
+        let worked = items.iter().try_for_each(|item| {
+            let note = make(item, &mut text, &mut |text| {
                 send(Piece::Spilled(std::mem::replace(text, fresh())))
             })?;
             match note {
-                Some(note) => send(Piece::Note(item, note)),
+                Some(note) => send(Piece::Note(*item, note)),
                 None => Ok(()),
             }
         });
+        put_back(&spare.items, items);
         // Where nobody takes it any more, the caller has another reason to end.
         let _ = send(Piece::Text(text));
         if let Err(error) = worked {
@@ -254,12 +279,13 @@ mod tests {
         let mut end = Some(end);
         let result = run(
             threads,
-            || {
+            |items| {
                 at += 1;
                 if at <= 3000 {
-                    Ok(Some(at))
+                    items.push(at);
+                    Ok(true)
                 } else {
-                    end.take().unwrap_or(Ok(())).map(|()| None)
+                    end.take().unwrap_or(Ok(())).map(|()| false)
                 }
             },
             |at| if at.is_multiple_of(500) { 500_000 } else { 10 },
@@ -339,9 +365,10 @@ mod tests {
             let mut at = 0u64;
             let result = run(
                 threads,
-                || {
+                |items| {
                     at += 1;
-                    Ok(Some(at))
+                    items.push(at);
+                    Ok(true)
                 },
                 |_| 1000,
                 || {

@@ -91,8 +91,8 @@ enum Item<'data> {
 ///
 /// # Errors
 /// Those of the reader (a wrong checksum comes last), of `watch` and of `damaged`, and `Io` of the writer.
-pub fn export(
-    snapshot: &Snapshot<'_>,
+pub fn export<'data>(
+    snapshot: &Snapshot<'data>,
     input: (&str, usize),
     selection: &mut Selection,
     options: &Options,
@@ -107,7 +107,7 @@ pub fn export(
     let (mut damaged_keys, mut damaged_functions) = (0u64, 0u64);
     let (mut scratch, mut ticker) = (Vec::new(), Ticker::default());
     let mut records = snapshot.records();
-    let next = || {
+    let next = |items: &mut Vec<Item<'data>>| {
         loop {
             ticker.tick(watch, records.offset(), records.entries_seen())?;
             match records.lend()? {
@@ -116,10 +116,11 @@ pub fn export(
                     if is_selected(selection, entry, &mut scratch)? {
                         let first = report.written == 0;
                         report.written = report.written.saturating_add(1);
-                        return Ok(Some(Item::Key {
+                        items.push(Item::Key {
                             entry: *entry,
                             first,
-                        }));
+                        });
+                        return Ok(true);
                     }
                     report.not_selected = report.not_selected.saturating_add(1);
                 }
@@ -127,11 +128,12 @@ pub fn export(
                     report.functions = report.functions.saturating_add(1);
                     if options.layout == Layout::Lines && options.function_lines {
                         report.functions_written = report.functions_written.saturating_add(1);
-                        return Ok(Some(Item::Function(function)));
+                        items.push(Item::Function(function));
+                        return Ok(true);
                     }
                 }
                 Some(_) => {}
-                None => return Ok(None),
+                None => return Ok(false),
             }
         }
     };

@@ -101,8 +101,8 @@ enum Item<'data> {
 ///
 /// # Errors
 /// Those of the reader (a wrong checksum comes last), of the selection, of `watch` and `tell`, and `Io` of the writer.
-pub fn export(
-    snapshot: &Snapshot<'_>,
+pub fn export<'data>(
+    snapshot: &Snapshot<'data>,
     selection: &mut Selection,
     options: &Options,
     db: &mut u64,
@@ -118,12 +118,7 @@ pub fn export(
     let policies = &options.policies;
     let (mut scratch, mut ticker) = (Vec::new(), Ticker::default());
     let mut records = snapshot.records();
-    // An entry that waits for the SELECT in front of it.
-    let mut waiting = None;
-    let next = || {
-        if let Some(entry) = waiting.take() {
-            return Ok(Some(Item::Key(entry)));
-        }
+    let next = |items: &mut Vec<Item<'data>>| {
         loop {
             ticker.tick(watch, records.offset(), records.entries_seen())?;
             match records.next_record()? {
@@ -139,22 +134,23 @@ pub fn export(
                     }
                     report.written = report.written.saturating_add(1);
                     let to = policies.db_map.get(entry.db);
-                    if to == *db {
-                        return Ok(Some(Item::Key(entry)));
+                    if to != *db {
+                        *db = to;
+                        items.push(Item::Select(to));
                     }
-                    *db = to;
-                    waiting = Some(entry);
-                    return Ok(Some(Item::Select(to)));
+                    items.push(Item::Key(entry));
+                    return Ok(true);
                 }
                 Some(Record::Function(_)) if !takes_functions => {
                     report.functions_left_out = report.functions_left_out.saturating_add(1);
                 }
                 Some(Record::Function(library)) => {
                     report.functions = report.functions.saturating_add(1);
-                    return Ok(Some(Item::Function(library)));
+                    items.push(Item::Function(library));
+                    return Ok(true);
                 }
                 Some(_) => {}
-                None => return Ok(None),
+                None => return Ok(false),
             }
         }
     };

@@ -98,8 +98,8 @@ impl Report {
 ///
 /// # Errors
 /// Those of the reader (a wrong checksum comes last), of the selection, of `watch`, and `Io` of the writer.
-pub fn export(
-    snapshot: &Snapshot<'_>,
+pub fn export<'data>(
+    snapshot: &Snapshot<'data>,
     selection: &mut Selection,
     options: &Options,
     db: &mut u64,
@@ -113,10 +113,10 @@ pub fn export(
     let mut functions_damaged = 0u64;
     let (mut scratch, mut ticker) = (Vec::new(), Ticker::default());
     let mut records = snapshot.records();
-    let next = || {
+    let next = |items: &mut Vec<Item<'data>>| {
         loop {
             let entry = match records.lend()? {
-                None => return Ok(None),
+                None => return Ok(false),
                 Some(Lent::Entry(entry)) => entry,
                 Some(Lent::Other(Record::Function(_))) if !options.takes_functions() => {
                     report.functions_left_out = report.functions_left_out.saturating_add(1);
@@ -124,7 +124,8 @@ pub fn export(
                 }
                 Some(Lent::Other(Record::Function(library))) => {
                     report.functions = report.functions.saturating_add(1);
-                    return Ok(Some(Item::Function(library)));
+                    items.push(Item::Function(library));
+                    return Ok(true);
                 }
                 Some(Lent::Other(_)) => continue,
             };
@@ -138,10 +139,11 @@ pub fn export(
             let select = (target != *db).then_some(target);
             *db = target;
             report.written = report.written.saturating_add(1);
-            return Ok(Some(Item::Key {
+            items.push(Item::Key {
                 entry: *entry,
                 select,
-            }));
+            });
+            return Ok(true);
         }
     };
     ordered::run(

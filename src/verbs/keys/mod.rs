@@ -69,8 +69,8 @@ pub struct Report {
 ///
 /// # Errors
 /// Those of the reader (a wrong checksum comes last), of `watch` and of `damaged`, and `Io` of the writer.
-pub fn keys(
-    snapshot: &Snapshot<'_>,
+pub fn keys<'data>(
+    snapshot: &Snapshot<'data>,
     selection: &mut Selection,
     options: &Options,
     out: &mut dyn Write,
@@ -81,11 +81,11 @@ pub fn keys(
     let mut damaged_keys = 0u64;
     let (mut scratch, mut ticker) = (Vec::new(), Ticker::default());
     let mut records = snapshot.records();
-    let next = || {
+    let next = |entries: &mut Vec<Entry<'data>>| {
         loop {
             ticker.tick(watch, records.offset(), records.entries_seen())?;
             let Some(record) = records.next_record()? else {
-                return Ok(None);
+                return Ok(false);
             };
             let Record::Entry(entry) = record else {
                 continue;
@@ -98,7 +98,8 @@ pub fn keys(
             };
             if selected {
                 report.listed = report.listed.saturating_add(1);
-                return Ok(Some(entry));
+                entries.push(entry);
+                return Ok(true);
             }
             report.not_selected = report.not_selected.saturating_add(1);
         }
