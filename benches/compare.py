@@ -325,6 +325,22 @@ def shard_rows(runs, bench, scale):
     ROWS.append(("three shards: CPU of the servers over that of one", path.stem, "", "", "", f"{median(shares):.2f} × ({spread(shares)})", "", "", "", ""))
 
 
+def cold(path, command):
+    """One process that finds nothing of the file in memory, but waits for the disk."""
+    file = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(file)
+    return run(command)
+
+
+def cold_rows(runs, dump, path):
+    """The disk's own rate is that of dd."""
+    dd = ["dd", f"if={path}", "of=/dev/null", "bs=1M", "status=none"]
+    for work in (["info", path], ["check", "--quiet", path], ["export", "--format", "restore", "--quiet", path]):
+        mine, theirs = alternate(runs, lambda: cold(path, [OURS, *work]), lambda: cold(path, dd))
+        row(f"{work[0]}, page cache dropped", dump, "dd of the file, likewise", mine, theirs, "the disk's rate")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bench", type=pathlib.Path, required=True)
@@ -333,6 +349,9 @@ def main():
     parser.add_argument("--dumps", default="medium,large,big,gig")
     parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,memory,reencode,commands,shards")
     parser.add_argument("--scale", type=float, default=1.0, help="how large the dumps are that reencode, commands and shards make: 1 is what the table wants")
+
+
+    parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,cold,memory")
     parser.add_argument("--write-readme", action="store_true")
     options = parser.parse_args()
     # Every load keeps its journal, as it does by default, and none goes on from another.
@@ -376,6 +395,8 @@ def main():
             start_up_rows(options.runs, dump, path)
         if "compare" in only and dump != "big":
             compare_rows(options.runs if dump == "medium" else max(2, options.runs // 2), dump, path)
+        if "cold" in only and dump == "large":
+            cold_rows(options.runs, dump, path)
     if "memory" in only and "gig" in dumps:
         for name in ("gig-random", "gig-text"):
             path = options.bench / f"{name}.rdb"
@@ -395,6 +416,9 @@ def main():
     text = "\n".join("| " + " | ".join(line) + " |" for line in table)
     cpu = next((l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
     text += f"\n\nMeasured on {os.cpu_count()} cores ({cpu}), {platform.system()} {platform.release()}, page cache warm, {options.runs} pairs each ({max(2, options.runs // 2)} of the loads of large, by commands and into shards), alternating."
+
+
+    text += f"\n\nMeasured on {os.cpu_count()} cores ({cpu}), {platform.system()} {platform.release()}, page cache warm unless said otherwise, {options.runs} pairs each ({max(2, options.runs // 2)} of the loads of large), alternating."
     print(text)
     if options.write_readme:
         readme = ROOT / "README.md"
