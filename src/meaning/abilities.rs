@@ -38,24 +38,16 @@ impl Abilities {
         clock_ahead_ms: i64,
         ttl_tolerance_ms: i64,
     ) -> Result<Self> {
+        if let Some(command) = Self::lacking(connection, sample)? {
+            return Err(Error::new(
+                ErrorKind::Destination,
+                format!("the destination does not let us run {command}"),
+            )
+            .with_hint("the user needs the right to read (ACL SETUSER … +@read)"));
+        }
         let nothing = [sample, b"~rdbridge~nothing"].concat();
         let key = Arg::Bytes(&nothing);
-        let mut knows = |args: &[Arg<'_>]| -> Result<bool> {
-            Ok(match connection.request(args)? {
-                Reply::Error(words) => !is_closed(words)?,
-                _ => true,
-            })
-        };
-        // Without these two nothing can be compared.
-        for command in ["TYPE", "PTTL"] {
-            if !knows(&[Arg::from(command), key])? {
-                return Err(Error::new(
-                    ErrorKind::Destination,
-                    format!("the destination does not let us run {command}"),
-                )
-                .with_hint("the user needs the right to read (ACL SETUSER … +@read)"));
-            }
-        }
+        let mut knows = |args: &[Arg<'_>]| is_open(connection, args);
         Ok(Self {
             dump: knows(&[Arg::from("DUMP"), key])?,
             pexpiretime: knows(&[Arg::from("PEXPIRETIME"), key])?,
@@ -72,6 +64,30 @@ impl Abilities {
             ttl_tolerance_ms,
         })
     }
+}
+
+impl Abilities {
+    /// The first command that is closed to us of those without which nothing can be compared. `sample` as for
+    /// [`Abilities::ask`].
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub fn lacking(connection: &mut Connection, sample: &[u8]) -> Result<Option<&'static str>> {
+        let nothing = [sample, b"~rdbridge~nothing"].concat();
+        for command in ["TYPE", "PTTL"] {
+            if !is_open(connection, &[Arg::from(command), Arg::Bytes(&nothing)])? {
+                return Ok(Some(command));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn is_open(connection: &mut Connection, args: &[Arg<'_>]) -> Result<bool> {
+    Ok(match connection.request(args)? {
+        Reply::Error(words) => !is_closed(words)?,
+        _ => true,
+    })
 }
 
 /// Whether a command is not known, or not ours to run. That a *key* is closed says nothing of the command.

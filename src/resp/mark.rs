@@ -5,7 +5,8 @@
 //! `RESTORE` is refused `ECHO` in words that are the same each time; there a command *name* that is used once serves,
 //! since a server repeats the name of a command that it does not know, and does so before it asks for permissions.
 //!
-//! What marks cannot show: two replies *between* the same two marks that changed places.
+//! What marks cannot show: two replies *between* the same two marks that changed places. Where all of them are alike, that
+//! changes nothing; where they are not, whoever reads them has to look closer.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};

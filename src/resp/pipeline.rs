@@ -8,7 +8,9 @@
 //! - **The window** bounds commands and bytes that are under way. It starts small and doubles while the rate grows with it:
 //!   a server 80 ms away needs tens of thousands of commands under way, one next door a few hundred.
 //! - **Marks.** Every so many commands ([`WindowOptions::mark_every`]), and at the end, a mark proves that no reply was dropped, doubled or moved
-//!   across it (see [`super::mark`]).
+//!   across it (see [`super::mark`]). Two replies between the same two marks can still have changed places, which matters
+//!   where they say different things: [`Pipeline::mark_closely`] puts the marks closer together the nearer the last reply
+//!   lies that was not `+OK`, so that refusals in number are each held by a mark of their own.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,6 +22,14 @@ use crate::error::{Error, Result};
 
 /// Commands between two marks.
 const MARK_EVERY: u32 = 512;
+
+/// Where marks stand closely, each of so many commands has its own at first and behind each reply that is not `+OK`: about what
+/// is sent before the first replies come.
+const EACH: u32 = 512;
+
+/// Behind these, marks are as far apart as this part of the commands since. So much of what is sent may have to be looked at
+/// again for a refusal among them, and not more.
+const CALM_PART: u32 = 8;
 
 /// Bytes that are gathered before they are handed to the socket.
 const BATCH: usize = 128 * 1024;
@@ -125,8 +135,13 @@ pub struct Pipeline<T> {
     under_way: u64,
     window: Window,
     since_mark: u32,
-    mark_every: u32,
     marks: bool,
+    /// Where marks stand closely: commands sent since the last reply that was not `+OK`.
+    calm: Option<u32>,
+    /// Commands between two marks at the most.
+    farthest: u32,
+    /// A mark stands behind each command.
+    marks_each: bool,
     /// The sink's first error since it was last given back. A command is never cut in the middle because of it.
     refusal: Option<Error>,
     /// Tickets whose commands were not begun.
@@ -165,8 +180,10 @@ impl<T> Pipeline<T> {
             under_way: 0,
             window: Window::new(options),
             since_mark: 0,
-            mark_every: options.mark_every,
             marks,
+            calm: None,
+            farthest: options.mark_every,
+            marks_each: false,
             refusal: None,
             never_sent: Vec::new(),
             proven: true,
@@ -177,6 +194,33 @@ impl<T> Pipeline<T> {
     #[must_use]
     pub fn is_proven(&self) -> bool {
         self.proven
+    }
+
+    /// From now on marks stand the closer the nearer the last reply is that was not `+OK`: behind each command at first.
+    pub fn mark_closely(&mut self) {
+        self.calm = Some(0);
+    }
+
+    /// From now on a mark stands behind each command.
+    pub fn mark_each(&mut self) {
+        self.marks_each = true;
+    }
+
+    /// Commands between two marks at the most.
+    #[must_use]
+    pub fn farthest_marks(&self) -> u32 {
+        self.farthest
+    }
+
+    /// Commands until the next mark.
+    #[inline]
+    fn mark_distance(&self) -> u32 {
+        if self.marks_each {
+            return 1;
+        }
+        self.calm.map_or(self.farthest, |calm| {
+            (calm.saturating_sub(EACH) / CALM_PART).clamp(1, self.farthest.max(1))
+        })
     }
 
     /// Whether the server answers marks, so that replies prove their places.
@@ -203,6 +247,11 @@ impl<T> Pipeline<T> {
     /// The connection is over: the ticket is among the unanswered ones then. Or `sink` said stop: then the command may still
     /// be under way, and its answer goes to the sink like all others.
     pub fn push(&mut self, ticket: T, args: &[Arg<'_>], sink: &mut impl Sink<T>) -> Result<()> {
+        self.put(ticket, args, sink)?;
+        self.go_on(sink)
+    }
+
+    fn put(&mut self, ticket: T, args: &[Arg<'_>], sink: &mut impl Sink<T>) -> Result<()> {
         let renames = self.connection.renames().clone();
         let renamed = renames.applied(args);
         let sent = renamed.as_deref().unwrap_or(args);
@@ -221,8 +270,33 @@ impl<T> Pipeline<T> {
             sent,
         );
         self.sent_one(ticket, begin, bytes);
-        written?;
-        self.go_on(sink)
+        written
+    }
+
+    /// As [`Pipeline::push`], for a command that the next one needs directly before it: no mark follows.
+    ///
+    /// # Errors
+    /// As [`Pipeline::push`].
+    pub fn push_ahead(
+        &mut self,
+        ticket: T,
+        args: &[Arg<'_>],
+        sink: &mut impl Sink<T>,
+    ) -> Result<()> {
+        self.put(ticket, args, sink)?;
+        self.since_mark = self.since_mark.saturating_add(1);
+        Ok(())
+    }
+
+    /// Puts a mark here, unless one stands here.
+    ///
+    /// # Errors
+    /// None while the connection is open.
+    pub fn mark_here(&mut self) -> Result<()> {
+        match self.since_mark {
+            0 => Ok(()),
+            _ => self.mark(),
+        }
     }
 
     /// Its reply is due.
@@ -234,13 +308,14 @@ impl<T> Pipeline<T> {
             bytes,
         });
         self.under_way = self.under_way.saturating_add(bytes);
+        self.calm = self.calm.map(|calm| calm.saturating_add(1));
     }
 
     /// What is to be done behind each command.
     #[inline]
     fn go_on(&mut self, sink: &mut impl Sink<T>) -> Result<()> {
         self.since_mark = self.since_mark.saturating_add(1);
-        if self.since_mark >= self.mark_every {
+        if self.since_mark >= self.mark_distance() {
             self.mark()?;
         }
         if self.waiting() >= BATCH {
@@ -347,9 +422,7 @@ impl<T> Pipeline<T> {
     /// # Errors
     /// As [`Pipeline::push`].
     pub fn drain(&mut self, sink: &mut impl Sink<T>) -> Result<()> {
-        if self.since_mark > 0 {
-            self.mark()?;
-        }
+        self.mark_here()?;
         while self.waiting() > 0 || !self.slots.is_empty() {
             self.pump(true, sink)?;
         }
@@ -558,6 +631,7 @@ impl<T> Pipeline<T> {
         if let Some(slot) = slot {
             self.window.answered(slot.bytes);
             self.under_way = self.under_way.saturating_sub(slot.bytes);
+            self.calm = self.calm.map(|_| 0);
             if let Due::Command(ticket) = slot.due
                 && let Err(error) = sink.answered(ticket, Answer::Other(reply))
             {

@@ -9,6 +9,7 @@ use rdbridge::outcome::Outcome;
 use rdbridge::select::Selection;
 use rdbridge::verbs::load::{OnConflict, Options};
 
+use super::support::command::{Dir, run};
 use super::support::dump::{Crc, Dump};
 use super::support::loading::{Loaded, connector, load_some, options};
 use super::support::proxy::{Fault, On, Proxy};
@@ -201,38 +202,140 @@ fn a_lost_or_doubled_reply_is_found_out() {
 fn replies_that_change_places_are_found_out_or_alike() {
     for on_conflict in [OnConflict::Fail, OnConflict::Skip] {
         let bench = Bench::new().with_existing();
-        let mut unseen = 0;
-        for n in [
-            0,
-            1,
-            2,
-            3,
-            4,
-            10,
-            11,
-            12,
-            100,
-            511,
-            512,
-            513,
-            514,
-            515,
-            900,
-            KEYS + 1,
-            1603,
-        ] {
+        for n in [0, 1, 2, 3, 4, 10, 11, 12, 100, 511, 512, 1022, 1023, 2000] {
             let fault = Fault::Swap(n);
             let found = bench.load(On::Data, fault.clone(), with(on_conflict));
             is_honest(&fault, &found);
             let loaded = found.loaded.expect("begins");
-            if loaded.report.stopped.is_none() {
-                unseen += 1;
-                // The replies of two keys between two marks: the sums are still the truth.
-                assert_eq!(loaded.restored(), found.there.len() as u64);
-                assert_eq!(found.there.len() as u64, KEYS - KEYS / 10);
-            }
+            assert!(
+                loaded.report.stopped.is_some(),
+                "{fault:?} {on_conflict:?}: each of so many conflicts has its mark"
+            );
         }
-        assert!(unseen <= 14, "{unseen}: what crosses a mark is seen");
+    }
+}
+
+/// Few keys exist, so several commands lie between two marks: an OK and a refusal among them change places.
+#[test]
+fn an_ok_and_a_refusal_that_change_places_do_not_name_the_wrong_key() {
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    let bench = Bench::new();
+    let mut client = Client::connect(bench.server.port());
+    let existing = ["k700", "k1100", "k1500"];
+    for on_conflict in ["fail", "skip", "same", "abort"] {
+        client.ask(&[vec![b"FLUSHALL".to_vec()]]);
+        for key in existing {
+            client.ask(&[["SET", key, "old"].map(|word| word.into()).to_vec()]);
+        }
+        let proxy = Proxy::start(bench.server.port(), On::Data, Fault::SwapUnlike(1100));
+        let ledger = dir.path().join(format!("{on_conflict}.ndjson"));
+        let ran = run([
+            "load",
+            &file,
+            "--to",
+            &proxy.url(),
+            "--on-conflict",
+            on_conflict,
+            "--json",
+            "--failures",
+            ledger.to_str().expect("a path"),
+        ]);
+        let case = format!("{on_conflict}: {ran:?}");
+        assert!(proxy.has_fired(), "{case}");
+        ran.ends_with(1);
+        let ledger = std::fs::read_to_string(&ledger).expect("a ledger");
+        assert!(ledger.contains("\"k700\""), "{case}, {ledger}");
+        assert!(
+            ledger
+                .lines()
+                .all(|line| existing.iter().any(|key| line.contains(key))),
+            "{case}, {ledger}"
+        );
+        if on_conflict != "abort" {
+            let outcomes = &ran.json()["outcomes"];
+            let count = |name: &str| outcomes[name].as_u64().expect("a number");
+            // Of the other one of the two it is not said that this load stored it.
+            assert_eq!(count("restored_raw"), KEYS - 4, "{case}");
+            assert_eq!(count("already_there"), 1, "{case}");
+            assert_eq!(count("read_back_different"), 1, "{case}");
+            let held = client.ask(&[vec![b"DBSIZE".to_vec()]]);
+            assert_eq!(held, [redis::Value::Int(KEYS as i64)], "{case}");
+        }
+        for key in existing {
+            let held = client.ask(&[["GET", key].map(|word| word.into()).to_vec()]);
+            assert_eq!(held, [redis::Value::BulkString(b"old".to_vec())], "{case}");
+        }
+    }
+}
+
+/// The same of a key that may not be written, under `replace`.
+#[test]
+fn a_refused_key_is_named_though_replies_change_places() {
+    let dir = Dir::new();
+    let data = (0..KEYS)
+        .fold(Dump::redis(7).select_db(0), |dump, i| {
+            let key = match i {
+                900 => "closed".to_owned(),
+                _ => format!("k{i}"),
+            };
+            dump.string_key(key, format!("value {i}"))
+        })
+        .finish(Crc::Right);
+    let file = dir.file("dump.rdb", data);
+    let server = Server::start("redis-7.0");
+    let mut client = Client::connect(server.port());
+    let rights = "ACL SETUSER default resetkeys ~k*";
+    client.ask(&[rights.split(' ').map(|word| word.into()).collect()]);
+    let proxy = Proxy::start(server.port(), On::Data, Fault::SwapUnlike(1100));
+    let ran = run([
+        "load",
+        &file,
+        "--on-conflict",
+        "replace",
+        "--json",
+        "--to",
+        &proxy.url(),
+    ]);
+    assert!(proxy.has_fired(), "{ran:?}");
+    ran.ends_with(1);
+    assert_eq!(ran.json()["outcomes"]["restored_raw"], KEYS - 1, "{ran:?}");
+    assert_eq!(ran.json()["outcomes"]["failed"], 1, "{ran:?}");
+    assert!(
+        ran.stderr.contains("closed") && ran.stderr.contains("NOPERM"),
+        "{ran:?}"
+    );
+    assert!(!ran.stderr.contains("k899"), "{ran:?}");
+}
+
+/// What no load may do: end with exit code 0 though a reply was lost, came twice or changed places.
+#[test]
+fn a_fault_among_replies_shows_in_the_exit_code() {
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump());
+    let bench = Bench::new();
+    let mut client = Client::connect(bench.server.port());
+    for (fault, on_conflict, code) in [
+        (Fault::None, "fail", 0),
+        (Fault::Drop(700), "fail", 4),
+        (Fault::Double(700), "skip", 4),
+        (Fault::Swap(700), "replace", 4),
+        (Fault::Drop(1500), "same", 4),
+        (Fault::Double(1500), "replace", 4),
+    ] {
+        client.ask(&[vec![b"FLUSHALL".to_vec()]]);
+        let proxy = Proxy::start(bench.server.port(), On::Data, fault.clone());
+        let ran = run([
+            "load",
+            &file,
+            "--to",
+            &proxy.url(),
+            "--on-conflict",
+            on_conflict,
+            "--json",
+        ]);
+        assert_eq!(proxy.has_fired(), fault != Fault::None);
+        assert_eq!(ran.code, code, "{fault:?} {on_conflict}: {ran:?}");
     }
 }
 
@@ -352,7 +455,8 @@ fn answers_that_no_server_gives_end_the_load() {
         (b"\0\0\0\0\r\n", "\\x00"),
         (b"\r\n", ""),
     ] {
-        for n in [2, 100, 513, 700] {
+        // Behind the questions of what may be read there.
+        for n in [3, 100, 513, 700] {
             let fault = Fault::Instead(n, nonsense.to_vec());
             let found = bench.load(On::Data, fault.clone(), options());
             is_honest(&fault, &found);
@@ -415,7 +519,7 @@ fn a_server_that_can_take_no_more_ends_the_load_in_its_words() {
         let stopped = loaded.report.stopped.as_ref().expect("stopped");
         assert_eq!(stopped.kind(), ErrorKind::Destination);
         assert!(
-            loaded.restored() >= 290,
+            loaded.restored() >= 145,
             "{words}: {:?}",
             loaded.report.tally
         );

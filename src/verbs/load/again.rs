@@ -3,12 +3,12 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::{Duration, Instant};
 
+use super::read_back::Questions;
 use super::shards::{Found, Shards, lost_one};
 use super::standing::Standing;
 use super::stop::{Ended, Why};
 use super::{Load, Watcher};
 use crate::error::{Error, ErrorKind, Result};
-use crate::meaning::Abilities;
 use crate::resp::Connection;
 use crate::verbs::{Position, Watch};
 
@@ -20,10 +20,6 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// How often the caller is asked whether to go on.
 const NAP: Duration = Duration::from_millis(50);
-
-/// By how much a key's expiry may differ from the file's and still be the one that was sent: before 5.0 it goes as what is
-/// left of it.
-const TTL_TOLERANCE_MS: i64 = 2000;
 
 /// A destination that cannot be written to.
 #[derive(Debug)]
@@ -202,15 +198,16 @@ impl Load {
         if self.recorder.standing().1.is_empty() && !self.options.reads_back() {
             return Ok(());
         }
-        let sample = self.sample.clone().unwrap_or_default();
-        let ahead = self.facts.clock_ahead_ms.unwrap_or(0);
-        self.abilities = Some(Abilities::ask(
-            connection,
-            &sample,
-            ahead,
-            TTL_TOLERANCE_MS,
-        )?);
+        self.abilities = Some(self.questions().ask(connection)?);
         Ok(())
+    }
+
+    /// How to find out what may be asked about keys.
+    pub(super) fn questions(&self) -> Questions {
+        Questions::new(
+            self.sample.clone().unwrap_or_default(),
+            self.facts.clock_ahead_ms.unwrap_or(0),
+        )
     }
 }
 

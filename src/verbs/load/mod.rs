@@ -17,6 +17,7 @@ mod doubtful;
 mod eviction;
 mod functions;
 mod growth;
+mod interval;
 mod lag;
 mod latency;
 mod limits;
@@ -871,6 +872,9 @@ impl Load {
         }
     }
 }
+
+/// What is said of a key that exists.
+const EXISTS: &str = "the destination has this key";
 
 /// Why a run ends under [`OnConflict::Abort`].
 const ABORTED: &str = "stopped at the first key that exists (--on-conflict abort)";

@@ -9,7 +9,7 @@ use super::shards::Redirects;
 use super::stop::{Ended, Stop, Why};
 use super::suspect::InputWatch;
 use super::worker::{self, Batch, How, Shared, Worker};
-use super::{KeyEvent, Load, Verified, Watcher, eviction, latency, repeated};
+use super::{KeyEvent, Load, OnConflict, Verified, Watcher, eviction, latency, repeated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Lifetimes, Ranges};
 use crate::outcome::{Outcome, Tally};
@@ -69,6 +69,7 @@ impl Load {
         let staging = self.recorder.staging();
         let input_watch = InputWatch::new(watcher, &self.recorder, input, &name);
         input_watch.check(&stop);
+        let questions = self.questions();
         let shared = Shared {
             snapshot,
             input,
@@ -90,6 +91,7 @@ impl Load {
             walk: self.walk.is_some(),
             spool_dir: self.options.spool_dir.as_path(),
             abilities: self.abilities.as_ref(),
+            questions: &questions,
             pace: &self.pace,
             verify: self.options.verify,
             fail_fast: self.options.fail_fast,
@@ -341,6 +343,16 @@ impl Load {
             survey,
             connections.get_mut(..shards).unwrap_or_default(),
         )?;
+        // Where nothing can be looked at, each reply must be known to be its key's own: what was said of others cannot be mended.
+        // Under `replace` it can, by sending a key once more.
+        let looks = self.options.reads_back() || self.options.on_conflict == OnConflict::Replace;
+        let may_look = match connections.first_mut().filter(|_| !looks) {
+            Some((_, connection)) => self
+                .questions()
+                .may_look(connection)
+                .map_err(|error| super::again::judge_asking(connection, error))?,
+            None => true,
+        };
         // No more is under way than the journal is ahead, and what it is to be told must be proven.
         let ahead = u32::try_from(self.options.ahead).unwrap_or(u32::MAX);
         let mut window = self.options.window;
@@ -350,9 +362,13 @@ impl Load {
         connections
             .into_iter()
             .map(|(shard, connection)| {
-                Pipeline::new(connection, window)
-                    .map(|pipeline| (shard, pipeline))
-                    .map_err(|error| Ended { error, why: None })
+                let mut pipeline = Pipeline::new(connection, window)
+                    .map_err(|error| Ended { error, why: None })?;
+                match may_look {
+                    true => pipeline.mark_closely(),
+                    false => pipeline.mark_each(),
+                }
+                Ok((shard, pipeline))
             })
             .collect()
     }

@@ -1,7 +1,7 @@
 //! One connection of a load: entries come in batches, become commands, and end in outcomes as their replies come.
 //!
 //! What is known of an entry goes to the recorder when a mark has proven that the reply was its own; until then it is
-//! *pending* here. Where the connection fails, what is pending or under way is doubtful, and what was not begun is simply not
+//! *pending* here. Where replies between two marks differ, the mark does not prove that: these keys are looked at. Where the connection fails, what is pending or under way is doubtful, and what was not begun is simply not
 //! finished: the next pass sends it.
 
 use std::path::Path;
@@ -13,11 +13,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::again::passing;
 use super::build::Builder;
 use super::growth::Growth;
+use super::interval::{Interval, Said};
 use super::limits::Limits;
 use super::measure::Worked;
 use super::pacing;
 use super::pass::Far;
-use super::read_back::{self, ToRead};
+use super::read_back::{self, Questions, ToRead};
 use super::shards::{Redirect, Redirects, Shards};
 use super::stop::{Stop, Why};
 use super::strange::{Strange, Verdict};
@@ -66,6 +67,8 @@ pub(super) struct Shared<'run, 'data> {
     pub(super) spool_dir: &'run Path,
     /// What may be asked about doubtful entries, where there are any.
     pub(super) abilities: Option<&'run Abilities>,
+    /// The same where it was not asked yet, and for what to ask it.
+    pub(super) questions: &'run Questions,
     /// How fast it may go.
     pub(super) pace: &'run Pace,
     /// What was stored is read back.
@@ -224,12 +227,17 @@ impl<'s, 'data> Worker<'s, 'data> {
             shared,
             shard,
             pending: Pending::default(),
+            interval: Interval::default(),
+            flushed_ms: 0,
+            most_pending: KEPT_BACK.min(pipeline.farthest_marks().into()),
+            asking_refused: false,
             prove: pipeline.proves_places(),
             strange: Vec::new(),
             stored: 0,
             broken: false,
             again: Vec::new(),
             to_read: Vec::new(),
+            has_unplaced: false,
             now_ms: i64::MAX,
             answered: 0,
             answered_offset: 0,
@@ -297,11 +305,9 @@ impl<'s, 'data> Worker<'s, 'data> {
                     false => pacing::wait(shared, entry, pipeline, replies)
                         .and_then(|()| sender.send(entry, from, None, asking, pipeline, replies))
                         .and_then(|()| sender.send_again(pipeline, replies))
-                        .and_then(|()| {
-                            match read_back::is_due(replies.to_read.len(), shared.pace) {
-                                true => sender.read_back(pipeline, replies),
-                                false => Ok(()),
-                            }
+                        .and_then(|()| match read_back::is_due(shared, replies) {
+                            true => sender.read_back(pipeline, replies),
+                            false => Ok(()),
                         }),
                 })
         });
@@ -335,18 +341,25 @@ impl<'s, 'data> Worker<'s, 'data> {
         }
         replies.tell_answered();
         replies.strange_ended();
-        if replies.broken || pipeline.end() == Some(End::OutOfStep) || !pipeline.is_proven() {
-            // Replies were lost, doubled or moved since the last mark, or that was refused: what they said of their keys may
-            // have been said of others.
+        let out_of_step =
+            replies.broken || pipeline.end() == Some(End::OutOfStep) || !pipeline.is_proven();
+        if out_of_step && !replies.prove {
             let mut answered = std::mem::take(&mut replies.pending.answered);
             answered.close();
             shared.recorder.doubt(&answered.positions);
-            replies.flush_decided();
-        } else {
-            // The connection ended in its place: what came before was proven by what it was, or by the last mark.
-            replies.flush();
         }
-        let mut unknown = replies.unread();
+        let mut unknown = match out_of_step || replies.interval.is_mixed() {
+            // Replies were lost, doubled or moved since the last mark, or that was refused, or it never came and they differ:
+            // what they said of their keys may have been said of others.
+            true => replies.unplaced(),
+            // The connection ended in its place: what came before was proven by what it was, or by the last mark.
+            false => {
+                replies.believe();
+                Ranges::default()
+            }
+        };
+        replies.flush();
+        unknown.insert_all(&replies.unread());
         let mut closed = pipeline.end() == Some(End::Lost);
         for (ticket, sent) in pipeline.unanswered() {
             if std::mem::take(&mut closed) {
@@ -494,8 +507,10 @@ impl Sender {
                     sent: Sent::Asking,
                     ..ticket
                 };
-                // Where a mark comes between the two, the node sends the key on once more.
-                pipeline.push(ticket, &[Arg::from("ASKING")], replies)?;
+                // Keys that are on their way cannot be looked at here, so each has its own marks; none between the two, as the
+                // node would have forgotten by then what was asked.
+                pipeline.mark_here()?;
+                pipeline.push_ahead(ticket, &[Arg::from("ASKING")], replies)?;
                 Ticket {
                     sent: Sent::BehindAsking,
                     ..ticket
@@ -504,6 +519,7 @@ impl Sender {
         };
         if let Some(most) = restore.small_len(key)
             && pipeline.has_usual_names()
+            && !asking
         {
             return pipeline.push_packed(ticket, most, |out| restore.pack_small(key, out), replies);
         }
@@ -521,7 +537,11 @@ impl Sender {
         };
         restore.with_args("RESTORE", key, now_ms, |args| {
             pipeline.push(ticket, args, replies)
-        })
+        })?;
+        match asking {
+            true => pipeline.mark_here(),
+            false => Ok(()),
+        }
     }
 
     /// Sends what was refused by the next step of the ladder. Its bytes are read from the input again.
@@ -558,10 +578,15 @@ impl Sender {
         replies: &mut Replies<'_, '_>,
     ) -> Result<()> {
         loop {
-            pipeline.drain(replies)?;
+            let drained = pipeline.drain(replies);
             if replies.shared.stop.is_set() {
-                return Ok(());
+                // What was said in one breath with the words that ended the pass may be true of other keys.
+                if pipeline.end().is_none() && replies.has_unplaced {
+                    drop(read_back::look(replies.shared, pipeline, replies)?);
+                }
+                return drained;
             }
+            drained?;
             if !replies.again.is_empty() {
                 self.send_again(pipeline, replies)?;
             } else if !self.builder.is_empty() {
@@ -709,6 +734,16 @@ struct Listed {
     reason: String,
 }
 
+/// Whether a refusal is known to be this key's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// No mark came since.
+    Open,
+    Proven,
+    /// Replies of its interval differ.
+    Unplaced,
+}
+
 #[derive(Debug, Default)]
 struct Pending {
     /// What replies said.
@@ -717,8 +752,11 @@ struct Pending {
     decided: Group,
 }
 
-/// Entries that are kept back at most where no marks prove anything.
+/// Entries that are kept back at most.
 const KEPT_BACK: u64 = 512;
+
+/// How long they are kept back at most while replies come, milliseconds.
+const KEPT_MS: i64 = 50;
 
 /// Bytes of names and words that are kept back at most.
 const KEPT_BYTES: usize = 256 * 1024;
@@ -731,11 +769,19 @@ pub(super) struct Replies<'s, 'data> {
     shared: &'s Shared<'s, 'data>,
     shard: usize,
     pending: Pending,
+    /// What was said since the last mark.
+    interval: Interval,
+    /// When the recorder was told last.
+    flushed_ms: i64,
+    /// So many proven entries it is not told of at the most.
+    most_pending: u64,
+    /// The last `ASKING` was refused.
+    asking_refused: bool,
     /// Marks prove which reply is whose.
     prove: bool,
     /// Keys that were refused in words that are not known, since the last one that was not: too many are about the service,
     /// not about them.
-    strange: Vec<(Ticket, String)>,
+    strange: Vec<(Ticket, String, Place)>,
     /// So many were stored.
     stored: u64,
     /// A reply came that no RESTORE is answered by: which reply belongs to which key is not known any more.
@@ -744,6 +790,8 @@ pub(super) struct Replies<'s, 'data> {
     again: Vec<Again>,
     /// Keys whose values at the destination are to be read.
     pub(super) to_read: Vec<ToRead>,
+    /// Of some of these it is not known which reply was theirs.
+    pub(super) has_unplaced: bool,
     /// When the replies that are being taken had come.
     now_ms: i64,
     /// How many were taken that the others do not know of yet, and the offset of the last one's entry.
@@ -765,6 +813,7 @@ impl Sink<Ticket> for Replies<'_, '_> {
     fn answered(&mut self, ticket: Ticket, answer: Answer<'_>) -> Result<()> {
         if ticket.sent == Sent::Asking {
             // Refused or not, the write behind it is answered.
+            self.asking_refused = answer != Answer::Ok;
             return Ok(());
         }
         self.answered = self.answered.saturating_add(1);
@@ -781,15 +830,30 @@ impl Sink<Ticket> for Replies<'_, '_> {
             if !self.strange.is_empty() {
                 self.strange_ended();
             }
+            if ticket.sent == Sent::BehindAsking && self.asking_refused {
+                return self.out_of_step(&ticket, "an OK behind a refused ASKING");
+            }
             let expired = ticket.expire_at_ms != i64::MAX && ticket.expire_at_ms <= self.now_ms;
-            self.stored(&ticket, expired);
+            self.interval.ok();
+            self.said(ticket, Said::Stored { expired });
             return Ok(());
         }
         self.refused(ticket, answer)
     }
 
     fn proven(&mut self) {
-        if !self.broken {
+        if self.broken {
+            return;
+        }
+        match self.interval.is_mixed() {
+            true => self.look_at_them(),
+            false => self.believe(),
+        }
+        // Each time costs as much as some keys: where a mark follows each, not each time.
+        if self.pending.answered.outcomes.total() >= self.most_pending
+            || self.pending.answered.kept_bytes() >= KEPT_BYTES
+            || self.now_ms.saturating_sub(self.flushed_ms) >= KEPT_MS
+        {
             self.flush();
         }
     }
@@ -822,6 +886,10 @@ impl<'data> Replies<'_, 'data> {
         now_ms().saturating_add(ahead_ms.unwrap_or(0))
     }
 
+    pub(super) fn on_conflict(&self) -> OnConflict {
+        self.shared.on_conflict
+    }
+
     fn position(&self, ticket: &Ticket) -> u64 {
         self.shared.base.saturating_add(ticket.place.ordinal)
     }
@@ -832,6 +900,74 @@ impl<'data> Replies<'_, 'data> {
         let (position, instant_ms) = (self.position(ticket), self.shared.policies.now_ms);
         let answered = &mut self.pending.answered;
         answered.add(position, outcome, ticket, instant_ms);
+    }
+
+    /// What a reply says of its key: believed when a mark has shown that it is its own.
+    #[inline]
+    fn said(&mut self, ticket: Ticket, said: Said) {
+        match self.prove {
+            true => self.interval.push(ticket, said),
+            false => self.believe_one(&ticket, said),
+        }
+    }
+
+    /// The replies since the last mark are those of their keys.
+    #[inline]
+    fn believe(&mut self) {
+        let mut told = self.interval.take();
+        for (ticket, said) in told.drain(..) {
+            self.believe_one(&ticket, said);
+        }
+        self.interval.reuse(told);
+        self.place_strange(Place::Proven);
+    }
+
+    #[inline]
+    fn believe_one(&mut self, ticket: &Ticket, said: Said) {
+        match said {
+            Said::Stored { expired } => self.stored(ticket, expired),
+            Said::Existed => self.existed(ticket),
+            Said::Failed(words) => self.ended(ticket, Outcome::Failed, &words),
+            Said::Again { words, next } => self.goes_again(ticket, words, next),
+            Said::Nothing => {}
+        }
+    }
+
+    /// The replies since the last mark differ: which is whose is not known, so what the destination holds is read.
+    #[cold]
+    fn look_at_them(&mut self) {
+        for (ticket, said) in self.interval.take() {
+            self.to_read.push(ToRead::unplaced(&ticket, said));
+        }
+        self.has_unplaced = true;
+        self.place_strange(Place::Unplaced);
+    }
+
+    #[inline]
+    fn place_strange(&mut self, place: Place) {
+        for (_, _, open) in &mut self.strange {
+            if *open == Place::Open {
+                *open = place;
+            }
+        }
+    }
+
+    /// Keys of which something was said that may be true of another one, when the connection ends.
+    fn unplaced(&mut self) -> Ranges {
+        self.place_strange(Place::Unplaced);
+        let told = self.interval.take();
+        let strange = self.strange.iter();
+        let strange = strange.filter(|(.., place)| *place == Place::Unplaced);
+        let mut unplaced = Ranges::default();
+        for ticket in told
+            .iter()
+            .map(|(ticket, _)| ticket)
+            .chain(strange.map(|(ticket, ..)| ticket))
+        {
+            let position = self.position(ticket);
+            unplaced.insert(position..position.saturating_add(1));
+        }
+        unplaced
     }
 
     /// The destination said OK.
@@ -893,6 +1029,7 @@ impl<'data> Replies<'_, 'data> {
 
     /// Tells the recorder what is pending.
     fn flush(&mut self) {
+        self.flushed_ms = self.now_ms;
         let mut answered = std::mem::take(&mut self.pending.answered);
         self.record(&mut answered);
         self.flush_decided();
@@ -968,12 +1105,17 @@ impl<'data> Replies<'_, 'data> {
             Some(words) => String::from_utf8_lossy(words).into_owned(),
             None => reply.shown(),
         };
+        self.interval.words(words.as_bytes());
         match react(&reply, Asked::Restore, Situation::default()) {
             Reaction::Done => {
-                self.stored(&ticket, false);
+                self.said(ticket, Said::Stored { expired: false });
                 Ok(())
             }
-            Reaction::KeyExists => self.exists(&ticket),
+            Reaction::KeyExists => {
+                self.strange_ended();
+                self.said(ticket, Said::Existed);
+                self.abort()
+            }
             Reaction::NextRoad(_) => {
                 self.once_more(ticket, words, ticket.step.next());
                 Ok(())
@@ -995,50 +1137,41 @@ impl<'data> Replies<'_, 'data> {
                 self.sent_on(&ticket, elsewhere, true, &words)
             }
             Reaction::KeyFails => {
-                self.ended(&ticket, Outcome::Failed, &words);
+                self.fails(ticket, words);
                 Ok(())
             }
-            Reaction::KeyFailsStrangely => self.strangely(&ticket, words),
+            Reaction::KeyFailsStrangely => self.strangely(&ticket, words, Place::Open),
             Reaction::TooLarge => {
                 const ADVICE: &str =
                     "raise proto-max-bulk-len there, or leave the key out with --max-size";
                 // It goes again by the next road, with the limit that was learned. What is large behind a key or an
                 // element, and not its value, cannot.
                 let why = match self.shared.limits.refused(ticket.bytes) {
-                    true => Some(Why::Lost),
+                    true => {
+                        self.said(ticket, Said::Nothing);
+                        Some(Why::Lost)
+                    }
                     false => {
-                        self.ended(&ticket, Outcome::Failed, &words);
+                        self.fails(ticket, words.clone());
                         None
                     }
                 };
                 Err(self.stop(&words, ADVICE, why))
             }
-            Reaction::OutOfStep => {
-                self.broken = true;
-                let position = self.position(&ticket);
-                self.shared
-                    .recorder
-                    .doubt(&Ranges::of(position..position.saturating_add(1)));
-                Err(self.stop(
-                    &format!("{words} to RESTORE"),
-                    "something between here and the server drops, repeats or reorders replies",
-                    None,
-                ))
-            }
+            Reaction::OutOfStep => self.out_of_step(&ticket, &format!("{words} to RESTORE")),
             // The command was not executed, and none behind it will be: nothing is known to be wrong with this key, and it is
             // not finished.
-            reaction => Err(self.stop(&words, advice(reaction), Why::of(reaction))),
+            reaction => {
+                self.said(ticket, Said::Nothing);
+                Err(self.stop(&words, advice(reaction), Why::of(reaction)))
+            }
         }
     }
 
     /// A key goes again, by another step: its answer is still to come.
     fn once_more(&mut self, ticket: Ticket, words: String, next: Step) {
         self.answered = self.answered.saturating_sub(1);
-        self.again.push(Again {
-            ticket,
-            words,
-            next,
-        });
+        self.said(ticket, Said::Again { words, next });
     }
 
     /// `RESTORE` is closed to us from now on, for this run.
@@ -1051,6 +1184,27 @@ impl<'data> Replies<'_, 'data> {
                 advice(Reaction::RoadClosed)
             ));
         }
+    }
+
+    /// A reply came that belongs to no such command.
+    #[cold]
+    fn out_of_step(&mut self, ticket: &Ticket, words: &str) -> Result<()> {
+        self.broken = true;
+        let position = self.position(ticket);
+        self.shared
+            .recorder
+            .doubt(&Ranges::of(position..position.saturating_add(1)));
+        Err(self.stop(
+            words,
+            "something between here and the server drops, repeats or reorders replies",
+            None,
+        ))
+    }
+
+    /// The server will not have this key.
+    fn fails(&mut self, ticket: Ticket, words: String) {
+        self.stop_if_wanted(Outcome::Failed);
+        self.said(ticket, Said::Failed(words));
     }
 
     /// A node serves the key's slot no more, or is about to: it was not stored, and goes where the node says.
@@ -1095,9 +1249,12 @@ impl<'data> Replies<'_, 'data> {
     }
 
     /// A key failed in words that are not known.
-    fn strangely(&mut self, ticket: &Ticket, words: String) -> Result<()> {
+    fn strangely(&mut self, ticket: &Ticket, words: String, place: Place) -> Result<()> {
         if self.shared.fail_fast {
-            self.ended(ticket, Outcome::Failed, &words);
+            match place {
+                Place::Open => self.fails(*ticket, words),
+                _ => self.ended(ticket, Outcome::Failed, &words),
+            }
             return Ok(());
         }
         const ADVICE: &str = "is a quota of the service used up?";
@@ -1114,7 +1271,7 @@ impl<'data> Replies<'_, 'data> {
             return Err(self.stop(&words, ADVICE, why));
         }
         if self.strange.len() < STRANGE_IN_A_ROW {
-            self.strange.push((*ticket, words.clone()));
+            self.strange.push((*ticket, words.clone(), place));
         }
         if self.strange.len() < STRANGE_IN_A_ROW {
             return Ok(());
@@ -1136,7 +1293,11 @@ impl<'data> Replies<'_, 'data> {
                 self.stored(ticket, expired);
                 Ok(())
             }
-            Built::Exists => self.exists(ticket),
+            Built::Exists => {
+                self.strange_ended();
+                self.existed(ticket);
+                self.abort()
+            }
             Built::Expired => {
                 self.ended(ticket, Outcome::ExpiredOnArrival, "");
                 Ok(())
@@ -1145,9 +1306,11 @@ impl<'data> Replies<'_, 'data> {
                 self.ended(ticket, Outcome::Failed, &words);
                 Ok(())
             }
-            Built::FailedStrangely(words) => self.strangely(ticket, words),
+            Built::FailedStrangely(words) => self.strangely(ticket, words, Place::Proven),
             Built::NextRoad(words) => {
-                self.once_more(*ticket, words, ticket.step.next());
+                // A mark has proven it.
+                self.answered = self.answered.saturating_sub(1);
+                self.goes_again(ticket, words, ticket.step.next());
                 Ok(())
             }
             Built::Moved(words) => {
@@ -1168,9 +1331,9 @@ impl<'data> Replies<'_, 'data> {
         self.flush();
     }
 
-    fn exists(&mut self, ticket: &Ticket) -> Result<()> {
-        const WORDS: &str = "the destination has this key";
-        self.strange_ended();
+    /// The destination said that it has the key.
+    fn existed(&mut self, ticket: &Ticket) {
+        const WORDS: &str = super::EXISTS;
         match self.shared.on_conflict {
             OnConflict::Skip => self.ended(ticket, Outcome::Existing, ""),
             OnConflict::Same if ticket.sent == Sent::BehindAsking => {
@@ -1178,16 +1341,21 @@ impl<'data> Replies<'_, 'data> {
                 self.ended(ticket, Outcome::Conflict, &words);
             }
             OnConflict::Same => self.to_read.push(ToRead::existed(ticket)),
-            OnConflict::Fail | OnConflict::Replace => self.ended(ticket, Outcome::Conflict, WORDS),
-            OnConflict::Abort => {
+            OnConflict::Fail | OnConflict::Replace | OnConflict::Abort => {
                 self.ended(ticket, Outcome::Conflict, WORDS);
-                self.shared
-                    .stop
-                    .set(Error::new(ErrorKind::Destination, super::ABORTED));
-                return Err(said_already());
             }
         }
-        Ok(())
+    }
+
+    /// Ends the run at a key that exists, where that is wanted.
+    fn abort(&self) -> Result<()> {
+        if self.shared.on_conflict != OnConflict::Abort {
+            return Ok(());
+        }
+        self.shared
+            .stop
+            .set(Error::new(ErrorKind::Destination, super::ABORTED));
+        Err(said_already())
     }
 
     /// Ends the pass, for good or for a while.
@@ -1211,8 +1379,16 @@ impl<'data> Replies<'_, 'data> {
         if self.strange.len() >= STRANGE_IN_A_ROW {
             return;
         }
-        for (ticket, words) in std::mem::take(&mut self.strange) {
-            self.ended(&ticket, Outcome::Failed, &words);
+        for (ticket, words, place) in std::mem::take(&mut self.strange) {
+            match place {
+                Place::Open => self.said(ticket, Said::Failed(words)),
+                Place::Proven => self.ended(&ticket, Outcome::Failed, &words),
+                Place::Unplaced => {
+                    self.has_unplaced = true;
+                    self.to_read
+                        .push(ToRead::unplaced(&ticket, Said::Failed(words)));
+                }
+            }
         }
     }
 
@@ -1238,6 +1414,15 @@ impl<'data> Replies<'_, 'data> {
         }
     }
 
+    /// An entry goes by another step of the ladder.
+    pub(super) fn goes_again(&mut self, ticket: &Ticket, words: String, next: Step) {
+        self.again.push(Again {
+            ticket: *ticket,
+            words,
+            next,
+        });
+    }
+
     /// An entry that was answered before and whose value at the destination was read. `told`: by name, whatever came out.
     pub(super) fn read(&mut self, ticket: &Ticket, outcome: Outcome, reason: &str, told: bool) {
         let position = self.position(ticket);
@@ -1261,7 +1446,7 @@ impl<'data> Replies<'_, 'data> {
     fn unread(&mut self) -> Ranges {
         let mut unread = Ranges::default();
         for waiting in std::mem::take(&mut self.to_read) {
-            if waiting.stored || self.broken {
+            if waiting.may_be_there() || self.broken {
                 let position = self.position(&waiting.ticket);
                 unread.insert(position..position.saturating_add(1));
             }
@@ -1274,6 +1459,12 @@ impl<'data> Replies<'_, 'data> {
         if !(outcome.is_finding() || outcome == Outcome::Empty) {
             return None;
         }
+        self.stop_if_wanted(outcome);
+        Some(self.named(ticket, outcome, reason))
+    }
+
+    /// Ends the run at a key that did not arrive, where that is wanted.
+    fn stop_if_wanted(&self, outcome: Outcome) {
         if self.shared.fail_fast
             && matches!(
                 outcome,
@@ -1286,7 +1477,6 @@ impl<'data> Replies<'_, 'data> {
             let error = Error::new(ErrorKind::Destination, super::FAILED_FAST);
             self.shared.stop.set(error);
         }
-        Some(self.named(ticket, outcome, reason))
     }
 
     fn named(&self, ticket: &Ticket, outcome: Outcome, reason: &str) -> Listed {

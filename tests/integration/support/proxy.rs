@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Double(u64),
     /// It and the next one change places.
     Swap(u64),
+    /// Behind the reply with this number, the first `+OK` that has an error directly behind it changes places with it.
+    SwapUnlike(u64),
     /// These bytes come in its place.
     Instead(u64, Vec<u8>),
     /// The connection ends when so many bytes went to the server.
@@ -310,6 +312,25 @@ fn to_client(
             let rest = bytes.split_off(length);
             let reply = std::mem::replace(&mut bytes, rest);
             let number = traffic.reply_count.fetch_add(1, Ordering::SeqCst);
+            if let Fault::SwapUnlike(from) = *fault
+                && number >= from
+                && !traffic.fired.load(Ordering::SeqCst)
+            {
+                // A mark follows the last +OK, so none is held for ever.
+                match held.take() {
+                    Some(ok) if reply.starts_with(b"-") => {
+                        traffic.fired.store(true, Ordering::SeqCst);
+                        out.extend([reply, ok].concat());
+                        continue;
+                    }
+                    before => out.extend(before.unwrap_or_default()),
+                }
+                match &reply[..] {
+                    b"+OK\r\n" => held = Some(reply),
+                    _ => out.extend(reply),
+                }
+                continue;
+            }
             let fires = match fault {
                 Fault::Drop(n) | Fault::Double(n) | Fault::Swap(n) | Fault::Instead(n, _) => {
                     *n == number
