@@ -196,6 +196,7 @@ struct Inner {
     place: Option<Place>,
     entry: Option<EntryContext>,
     input: Option<String>,
+    reading: Option<Cow<'static, str>>,
     hint: Option<Cow<'static, str>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -210,6 +211,7 @@ impl Error {
             place: None,
             entry: None,
             input: None,
+            reading: None,
             hint: None,
             source: None,
         }))
@@ -267,11 +269,37 @@ impl Error {
         self
     }
 
-    /// Says what to do next; stands last in the text.
+    /// Says what was being read, where that is no entry; what was said before stays.
+    #[must_use]
+    pub fn or_reading(mut self, what: impl Into<Cow<'static, str>>) -> Self {
+        self.0.reading.get_or_insert_with(|| what.into());
+        self
+    }
+
+    /// Says who answered or did not, in front of the text, unless that names it.
+    #[must_use]
+    pub fn naming(mut self, who: &str) -> Self {
+        if !self.0.what.contains(who) {
+            self.0.what = format!("{who}: {}", self.0.what).into();
+        }
+        self
+    }
+
+    /// Says what to do next; stands last in the text. What was said before is replaced.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// Says what to do next, behind what was said of that before.
+    #[must_use]
+    pub fn and_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+        let hint = match self.hint() {
+            Some(before) => format!("{before}; {}", hint.into()).into(),
+            None => hint.into(),
+        };
+        self.with_hint(hint)
     }
 
     /// Who has to act.
@@ -302,6 +330,12 @@ impl Error {
     #[must_use]
     pub fn input(&self) -> Option<&str> {
         self.0.input.as_deref()
+    }
+
+    /// What was being read, where that is no entry.
+    #[must_use]
+    pub fn reading(&self) -> Option<&str> {
+        self.0.reading.as_deref()
     }
 
     /// What to do next.
@@ -335,6 +369,9 @@ impl fmt::Display for Error {
         }
         if let Some(entry) = &inner.entry {
             write!(f, "; {entry}")?;
+        }
+        if let Some(reading) = &inner.reading {
+            write!(f, "; while reading {reading}")?;
         }
         if let Some(hint) = &inner.hint {
             write!(f, "; {hint}")?;
@@ -377,11 +414,17 @@ mod tests {
             type_name: "hash-listpack".into(),
         })
         .or_input("dump.rdb")
-        .with_hint("see `rdbridge check`");
+        .or_reading("its length")
+        .or_reading("the file")
+        .with_hint("no")
+        .with_hint("see `rdbridge check`")
+        .and_hint("and tell us")
+        .naming("entry");
         assert_eq!(
             error.to_string(),
             "dump.rdb: offset 6699 (0x1a2b), byte 17 of listpack: entry needs 40 bytes, 7 remain; \
-             hash-listpack \"user:17\" in db 0; see `rdbridge check`"
+             hash-listpack \"user:17\" in db 0; while reading its length; \
+             see `rdbridge check`; and tell us"
         );
     }
 

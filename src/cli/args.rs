@@ -10,11 +10,13 @@ use rdbridge::pace::Rates;
 use rdbridge::replay::ExpiredPolicy;
 use rdbridge::resp::Rename as RenamedCommand;
 use rdbridge::select::{Criteria, Glob, KeyPattern, Numbers, TtlFilter, TypeName};
+use rdbridge::snapshot::Version;
 use rdbridge::target::{Assumed, NodeAlias};
 use rdbridge::time::Timestamp;
 use rdbridge::transform::{Prefix, Rename, TtlRules};
 use rdbridge::units::ByteCount;
 use rdbridge::value::commands::{Loss, Losses};
+use rdbridge::verbs::Trust;
 use rdbridge::verbs::load::{Clustering, FunctionPolicy, OnConflict};
 use regex::bytes::Regex;
 
@@ -177,11 +179,13 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "SERVER", conflicts_with = "rdb_version")]
     pub(crate) target: Option<Assumed>,
     /// restore: for servers that take payloads up to this RDB version
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_rdb_version)]
     pub(crate) rdb_version: Option<u16>,
     /// Commands that overwrite keys and function libraries that exist
     #[arg(long)]
     pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     #[command(flatten)]
     pub(crate) arrival: ArrivalArgs,
     #[command(flatten)]
@@ -321,6 +325,22 @@ pub(crate) struct CompareArgs {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+/// Redis' numbers up to the newest that is known, and Valkey's own.
+fn parse_rdb_version(text: &str) -> Result<u16, String> {
+    let redis = Version::NEWEST_REDIS.0;
+    let valkey = Version::OLDEST_VALKEY.0..=Version::NEWEST_VALKEY.0;
+    text.parse::<u16>()
+        .ok()
+        .filter(|version| (1..=redis).contains(version) || valkey.contains(version))
+        .ok_or_else(|| {
+            format!(
+                "no RDB version is known by that number: they go from 1 to {redis}, Valkey's own from {} to {}",
+                valkey.start(),
+                valkey.end()
+            )
+        })
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {
@@ -495,15 +515,8 @@ pub(crate) struct PolicyArgs {
     /// Load a dump without its newer writes, which stand in an append-only file
     #[arg(long)]
     pub(crate) ignore_aof_tail: bool,
-    /// Send values as they are even where nothing shows that they are whole
-    #[arg(long, conflicts_with = "untrusted")]
-    pub(crate) trust_input: bool,
-    /// The dump may be made to do harm: every value is walked before it is sent
-    #[arg(long)]
-    pub(crate) untrusted: bool,
-    /// Where values are walked first: refuse damaged ones by name and load the others
-    #[arg(long, conflicts_with = "trust_input")]
-    pub(crate) skip_damaged: bool,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// What the destination is, where it does not say: redis-7.2, valkey-8.1
     #[arg(long, value_name = "SERVER")]
     pub(crate) assume: Option<Assumed>,
@@ -518,6 +531,30 @@ impl PolicyArgs {
             .or(self.max_latency)
             .or(keys_from.then_some(GENTLE_MS))
             .map(|ms| Duration::from_millis(ms.into()))
+    }
+}
+
+/// What is believed of an input.
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// Send values as they are even where nothing shows that they are whole (export: for --format restore)
+    #[arg(long, conflicts_with = "untrusted")]
+    trust_input: bool,
+    /// The dump may be made to do harm: every value is walked first (export: for --format restore)
+    #[arg(long)]
+    untrusted: bool,
+    /// Where values are walked first: refuse damaged ones by name and go on with the others (export: for --format restore)
+    #[arg(long, conflicts_with = "trust_input")]
+    skip_damaged: bool,
+}
+
+impl TrustArgs {
+    pub(crate) fn trust(&self) -> Trust {
+        Trust {
+            trust_input: self.trust_input,
+            untrusted: self.untrusted,
+            skip_damaged: self.skip_damaged,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use rdbridge::survey::Survey;
 use rdbridge::target::{Facts, Mode, NodeMap};
 use rdbridge::transform::{Shift, Transform};
 use rdbridge::value::commands::Losses;
+use rdbridge::verbs::Ending;
 use rdbridge::verbs::compare::{self, Compare, KeyEvent, Options, Outcome, Report, Watcher};
 use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
@@ -289,9 +290,12 @@ fn survey(
         run.note(&format!("{}: {increments}", input.name()));
     }
     let arrival = (run.now.0, transform);
-    compare::survey(&snapshot, selection, arrival, &mut |position| {
+    let survey = compare::survey(&snapshot, selection, arrival, &mut |position| {
         progress.tick(position)
-    })
+    })?;
+    drop(progress);
+    run.note_ending(input.name(), Ending::surveyed(&survey, bytes));
+    Ok(survey)
 }
 
 fn say_destination(run: &Run, address: &str, compare: &Compare) {

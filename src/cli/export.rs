@@ -7,7 +7,9 @@ use rdbridge::outcome::{Outcome, Tally};
 use rdbridge::replay::{ExpiredPolicy, Policies};
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
+use rdbridge::units::ByteCount;
 use rdbridge::value::commands::Loss;
+use rdbridge::verbs::Trust;
 use rdbridge::verbs::export::{json, resp, restore};
 use rdbridge::{Error, ErrorKind, Result};
 
@@ -63,12 +65,15 @@ pub(crate) fn run(args: &ExportArgs, run: &Run, out: &mut Out) -> anyhow::Result
         Ok(()) => {}
         Err(_) if data.is_closed() => return Ok(Exit::Done),
         Err(error) => {
+            let written = data.written();
             let is_commands = matches!(args.format, ExportFormat::Resp | ExportFormat::Restore);
             return Err(match data.give_up() {
-                Some(hint) => error.with_hint(hint),
-                None if error.kind() == ErrorKind::Corrupt && is_commands => {
-                    error.with_hint("what was written must not be used")
-                }
+                Some(hint) => error.and_hint(hint),
+                None if written > 0 && is_commands && error.kind() == ErrorKind::Corrupt => error
+                    .and_hint(format!(
+                        "{} of commands were written, which must not be used",
+                        ByteCount(written)
+                    )),
                 None => error,
             }
             .into());
@@ -133,6 +138,8 @@ fn refuse_flags(args: &ExportArgs) -> Result<()> {
         "--snapshot-time"
     } else if args.format != ExportFormat::Restore && !args.loss.allow_loss.is_empty() {
         "--allow-loss"
+    } else if args.format != ExportFormat::Restore && args.trust.trust() != Trust::default() {
+        "--trust-input, --untrusted or --skip-damaged"
     } else {
         return Ok(());
     };
@@ -147,6 +154,9 @@ fn refuse_flags(args: &ExportArgs) -> Result<()> {
         "--allow-loss" => error.with_hint("it is for --format restore, and for load"),
         "--prefix" | "--rename" | "--ttl-policy" => {
             error.with_hint("it is for commands: data shows what stands in the file")
+        }
+        "--trust-input, --untrusted or --skip-damaged" => {
+            error.with_hint("all other formats read each value anyway")
         }
         _ => error.with_hint("it is for commands"),
     })
@@ -260,6 +270,7 @@ impl Export<'_> {
             &mut |position| progress.tick(position),
         )?;
         drop(progress);
+        self.run.note_ending(input.name(), report.ending);
         let mut line = format!("{} written", plural(report.written, "key"));
         for (count, what) in [
             (report.damaged, "of them damaged, with an \"error\""),
@@ -328,6 +339,7 @@ impl Export<'_> {
             &mut |position| progress.tick(position),
         )?;
         drop(progress);
+        self.run.note_ending(input.name(), report.ending);
         let mut line = commands_line(
             report.written,
             report.functions,
@@ -369,6 +381,7 @@ impl Export<'_> {
             &restore::Options {
                 to,
                 policies,
+                trust: self.args.trust.trust(),
                 spool_dir: Some(plan::spool_dir(&self.args.input.how)),
                 threads: plan::threads(),
             },
@@ -382,6 +395,11 @@ impl Export<'_> {
             &mut |position| progress.tick(position),
         )?;
         drop(progress);
+        self.run.note_ending(input.name(), report.ending);
+        if let Some(why) = report.walked {
+            self.run
+                .note(&format!("{}: values were walked: {why}", input.name()));
+        }
         let mut line = commands_line(
             report.written,
             report.functions,

@@ -62,8 +62,8 @@ pub(crate) fn run(args: &GetArgs, run: &Run, out: &mut Out) -> anyhow::Result<Ex
         Err(error) => {
             let error = error.or_input(input.name());
             Err(match data.give_up() {
-                Some(hint) if error.hint().is_none() => error.with_hint(hint).into(),
-                _ => error.into(),
+                Some(hint) => error.and_hint(hint).into(),
+                None => error.into(),
             })
         }
     }
@@ -94,7 +94,7 @@ fn one(
     let mut progress = run.progress(format!("get {}", input.name()), bytes.len() as u64);
     let lines = progress.lines();
     let (mut damaged, mut alone) = (false, Alone::default());
-    let count = get::find(
+    let get::Sought { count, ending } = get::find(
         &snapshot,
         wanted,
         &spool_dir,
@@ -113,6 +113,7 @@ fn one(
         &mut |position| progress.tick(position),
     )?;
     drop(progress);
+    run.note_ending(input.name(), ending);
     if let Some(change) = input.changed_since_open()? {
         return Err(Error::new(
             ErrorKind::Corrupt,

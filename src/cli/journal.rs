@@ -363,7 +363,7 @@ fn options(args: &LoadArgs, names: Option<&Names>) -> BTreeMap<String, String> {
     if args.shards.newest_wins {
         put("--newest-wins", "given".to_owned());
     }
-    if args.policy.skip_damaged {
+    if args.policy.trust.trust().skip_damaged {
         put("--skip-damaged", "given".to_owned());
     }
     for (name, value) in args.select.typed() {

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &KeysArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             Err(_) if data.is_closed() => return Ok(Exit::Done),
             Err(error) => {
                 return Err(match data.give_up() {
-                    Some(hint) => error.with_hint(hint).into(),
+                    Some(hint) => error.and_hint(hint).into(),
                     None => error.into(),
                 });
             }
@@ -90,6 +90,7 @@ fn one(
         &mut |position| progress.tick(position),
     )?;
     drop(progress);
+    run.note_ending(input.name(), report.ending);
     if let Some(change) = input.changed_since_open()? {
         return Err(Error::new(
             ErrorKind::Corrupt,

@@ -398,10 +398,10 @@ fn options(args: &LoadArgs, run: &Run, policies: Policies) -> Options {
         fail_fast: policy.fail_fast,
         allow_eviction: policy.allow_eviction,
         growth_check: !policy.no_growth_check,
-        trust_input: policy.trust_input,
-        skip_damaged: policy.skip_damaged,
+        trust_input: policy.trust.trust().trust_input,
+        skip_damaged: policy.trust.trust().skip_damaged,
         spool_dir: plan::spool_dir(&args.input.how),
-        untrusted: policy.untrusted,
+        untrusted: policy.trust.trust().untrusted,
         rates: policy.gentle.rates(),
         max_latency: policy
             .max_latency

@@ -190,6 +190,7 @@ pub(crate) fn failure(error: &anyhow::Error) -> serde_json::Value {
             "input": error.input().map(input_name),
             "offset": error.place().map(|place| place.offset),
             "entry": entry,
+            "reading": error.reading(),
             "hint": error.hint(),
         },
         "exit_code": exit,

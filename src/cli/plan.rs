@@ -13,7 +13,7 @@ use rdbridge::snapshot::Options as SnapshotOptions;
 use rdbridge::spool::Spool;
 use rdbridge::target::Facts;
 use rdbridge::time::Timestamp;
-use rdbridge::verbs::Position;
+use rdbridge::verbs::{Ending, Position};
 use rdbridge::{Error, ErrorKind, Result};
 
 use super::args::{CommonArgs, ConnectArgs, DestinationArgs, InputArgs, ReadArgs, SelectArgs};
@@ -80,6 +80,13 @@ impl Run {
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             super::say(text);
+        }
+    }
+
+    /// Says what an input has at its end, if that is anything to know.
+    pub(crate) fn note_ending(&self, name: &str, ending: Ending) {
+        for note in ending.notes() {
+            self.note(&format!("{name}: {note}"));
         }
     }
 

@@ -99,8 +99,10 @@ pub(super) fn list(dir: &Path) -> Result<Listing> {
                 "name the directory of the append-only file: {}",
                 shown(&aof_dir)
             )),
-            (None, 0) => error,
-            (None, _) => error.with_hint(ignored.fact(dir).to_string()),
+            (None, 0) => error.with_hint(LOOKED_FOR),
+            (None, _) => error
+                .with_hint(ignored.fact(dir).to_string())
+                .and_hint(LOOKED_FOR),
         });
     }
     if let Some(dir) = aof_dir {
@@ -288,6 +290,9 @@ impl Ignored {
         }
     }
 }
+
+/// What makes a file of a directory a dump.
+const LOOKED_FOR: &str = "looked for are files that begin with REDIS or VALKEY, also packed, or are named *.rdb; directories in it are not entered";
 
 #[cfg(test)]
 mod tests {

@@ -128,6 +128,7 @@ impl Connector {
             write_error: None,
             quiet_since: Instant::now(),
             quiet_bytes: 0,
+            heard: false,
             last_exchange: Instant::now(),
             last_sent: Instant::now(),
             written_at_end: 0,
@@ -172,6 +173,8 @@ pub struct Connection {
     write_error: Option<io::Error>,
     quiet_since: Instant,
     quiet_bytes: usize,
+    /// Something was ever received.
+    heard: bool,
     last_exchange: Instant,
     last_sent: Instant,
     written_at_end: usize,
@@ -497,6 +500,7 @@ impl Connection {
             };
             self.last_exchange = Instant::now();
             self.inbox.received(received);
+            self.heard |= received > 0;
             self.quiet_bytes = self.quiet_bytes.saturating_add(received);
             if written > 0 {
                 self.last_sent = Instant::now();
@@ -699,6 +703,13 @@ impl Connection {
         let error = match cause {
             Some(cause) => error.with_source(cause),
             None => error,
+        };
+        // What speaks TLS alone closes without a word.
+        let error = match self.heard || self.stream.is_encrypted() {
+            true => error,
+            false => error.with_hint(
+                "it said nothing at all: does a Redis-compatible server listen there, and does it want TLS (rediss://)?",
+            ),
         };
         self.fail(End::Lost, error)
     }

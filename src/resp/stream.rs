@@ -117,6 +117,15 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
     /// Connects, and for TLS shakes hands, within `options.connect_timeout`.
     ///
     /// # Errors

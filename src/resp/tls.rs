@@ -274,7 +274,10 @@ pub(super) fn handshake_failed(endpoint: &Endpoint, error: io::Error) -> Error {
     );
     let failed = match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => failed.with_hint(
-            "the server closed the connection: does this port speak TLS, and does it want a client certificate?",
+            "the server closed the connection: does this port speak TLS (if not: redis:// instead of rediss://), and does it want a client certificate?",
+        ),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => failed.with_hint(
+            "does this port speak TLS? A server that does not may wait for more: try redis:// instead of rediss://",
         ),
         io::ErrorKind::InvalidData if text.contains("corrupt message") => {
             failed.with_hint("the port does not speak TLS: try redis:// instead of rediss://")

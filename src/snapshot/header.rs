@@ -5,7 +5,7 @@
 
 use super::codes::{Dialect, Version};
 use crate::error::{Error, Escaped, Place, Result};
-use crate::wire::Cursor;
+use crate::wire::{CUT, Cursor};
 
 /// The first nine bytes, understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,8 @@ impl Header {
             return Err(Error::corrupt(
                 place,
                 "the input is empty; an RDB file begins with REDIS or VALKEY",
-            ));
+            )
+            .with_hint(CUT));
         }
         let found = cursor.rest().get(..9).unwrap_or(cursor.rest());
         let (dialect, digits) = if let Some(digits) = found.strip_prefix(b"VALKEY") {

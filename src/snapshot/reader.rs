@@ -10,6 +10,7 @@ use super::extent;
 use super::header::Header;
 use super::template::{Template, Templates};
 use crate::error::{EntryContext, Error, Place, Result};
+use crate::wire::CUT;
 use crate::wire::{Cursor, Str, crc64, length};
 
 /// One record of the file.
@@ -743,6 +744,7 @@ impl<'data> Records<'data> {
             self.cursor.place(),
             "the input ends here, without the EOF opcode: it was cut off",
         )
+        .with_hint(CUT)
     }
 
     #[cold]
@@ -779,8 +781,8 @@ impl<'data> Records<'data> {
                 ),
             );
         }
-        error.with_hint(format!(
-            "while reading the name of entry {} (a {name}, db {})",
+        error.or_reading(format!(
+            "the name of entry {} (a {name}, db {})",
             self.ordinal, self.entry.db
         ))
     }
@@ -861,18 +863,24 @@ fn native_order(at: i64, version: Version) -> i64 {
 #[cold]
 fn in_opcode(error: Error, opcode: Opcode, dialect: Dialect) -> Error {
     match opcode.name(dialect) {
-        Some(name) if error.hint().is_none() && error.kind() == crate::ErrorKind::Corrupt => {
-            error.with_hint(format!("while reading {name}"))
+        // Of a checksum that does not fit nothing more is to be said.
+        Some(name)
+            if error.kind() == crate::ErrorKind::Corrupt
+                && !error.what().starts_with(WRONG_CHECKSUM) =>
+        {
+            error.or_reading(name)
         }
         _ => error,
     }
 }
 
+const WRONG_CHECKSUM: &str = "wrong checksum";
+
 #[cold]
 fn wrong_checksum(footer: Cursor<'_>, computed: u64, stored: u64) -> Error {
     Error::corrupt(
         footer.place(),
-        format!("wrong checksum: the file says {stored:016x}, its bytes give {computed:016x}; something in it was changed"),
+        format!("{WRONG_CHECKSUM}: the file says {stored:016x}, its bytes give {computed:016x}; something in it was changed"),
     )
     .with_hint("get the file again, or take another backup")
 }

@@ -59,6 +59,8 @@ pub struct Closed {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Facts {
+    /// Where it was asked, without the password.
+    pub address: Option<String>,
     /// The product; not known if neither `HELLO` nor `INFO` says it.
     pub product: Option<Product>,
     /// The version (of Dragonfly: its own, not the Redis version that it imitates).
@@ -133,15 +135,26 @@ impl Facts {
     /// # Errors
     /// The connection fails, or wants a login. What is merely closed is listed in [`Facts::closed`].
     pub fn gather(connection: &mut Connection, dbs: &[u64]) -> Result<Self> {
-        let mut facts = Self::default();
-        facts.ask_hello(connection)?;
-        facts.ask_info(connection)?;
-        facts.ask_modules(connection)?;
-        facts.ask_config(connection)?;
-        facts.ask_dbs(connection, dbs)?;
-        facts.ask_time(connection)?;
-        facts.marks = connection.prove()?;
+        let name = connection.name().to_owned();
+        let mut facts = Self {
+            address: Some(name.clone()),
+            ..Self::default()
+        };
+        facts
+            .ask_all(connection, dbs)
+            .map_err(|error| error.naming(&name))?;
         Ok(facts)
+    }
+
+    fn ask_all(&mut self, connection: &mut Connection, dbs: &[u64]) -> Result<()> {
+        self.ask_hello(connection)?;
+        self.ask_info(connection)?;
+        self.ask_modules(connection)?;
+        self.ask_config(connection)?;
+        self.ask_dbs(connection, dbs)?;
+        self.ask_time(connection)?;
+        self.marks = connection.prove()?;
+        Ok(())
     }
 
     /// What several masters are together: the least that each can, the sum of what they hold.
@@ -261,7 +274,13 @@ impl Facts {
     /// Why nothing can be loaded here, in words: a replica, a sentinel, still loading, too few databases.
     #[must_use]
     pub fn refusal(&self) -> Option<Error> {
-        let refuse = |what: &str| Error::new(ErrorKind::Destination, what.to_owned());
+        let refuse = |what: &str| {
+            let error = Error::new(ErrorKind::Destination, what.to_owned());
+            match &self.address {
+                Some(address) => error.naming(address),
+                None => error,
+            }
+        };
         if self.mode == Some(Mode::Sentinel) {
             return Some(
                 refuse("the destination is a sentinel, which holds no data")
@@ -617,7 +636,7 @@ impl Facts {
                 ErrorKind::Destination,
                 format!("the destination wants a login: it says {shown}"),
             )
-            .with_hint("give a password, and a user where it has users")),
+            .with_hint(super::LOG_IN)),
             Reaction::Stop => Err(Error::new(
                 ErrorKind::Destination,
                 format!("the destination refuses us: it says {shown}"),

@@ -20,6 +20,9 @@ pub mod reaction;
 mod rights;
 pub mod topology;
 
+/// What to do where a login is wanted.
+const LOG_IN: &str = "give a password by --password-file, --password-command or RDBRIDGE_PASSWORD, and --user where it has users";
+
 #[cfg(test)]
 mod tests;
 

@@ -285,6 +285,7 @@ impl Prober<'_> {
                 Arg::Bytes(payload),
                 Arg::from("ABSTTL"),
             ];
+            let name = self.connection.name().to_owned();
             let reply = self
                 .connection
                 .request(command.get(..args).unwrap_or(&command))?;
@@ -293,11 +294,12 @@ impl Prober<'_> {
                 .error()
                 .map(|words| Escaped(words).to_string())
                 .unwrap_or_default();
-            let fatal = |what: &str| {
+            let fatal = |what: &str, hint: &'static str| {
                 Err(Error::new(
                     ErrorKind::Destination,
-                    format!("{what}: the destination says {words}"),
-                ))
+                    format!("{name}: {what}: the destination says {words}"),
+                )
+                .with_hint(hint))
             };
             return Ok(match react(&reply, Asked::Restore, Situation::default()) {
                 Reaction::Done if whole => Verdict::Takes,
@@ -326,17 +328,36 @@ impl Prober<'_> {
                     self.probed.key_closed = Some(words);
                     Verdict::NotKnown
                 }
-                Reaction::Login => return fatal("it wants a login"),
-                Reaction::FindMaster => return fatal("it is a replica"),
+                Reaction::Login => return fatal("it wants a login", super::LOG_IN),
+                Reaction::FindMaster => return fatal("it is a replica", "load into its master"),
                 Reaction::Moved(_) | Reaction::Ask(_) => {
                     self.probed.elsewhere = Some(words);
                     Verdict::NotKnown
                 }
-                Reaction::Pause(Pause::OutOfMemory) => return fatal("it has no memory left"),
-                Reaction::Pause(Pause::CannotSave) => return fatal("it refuses writes"),
-                Reaction::Retry(Wait::Loading) => return fatal("it is still loading"),
-                Reaction::Retry(_) => return fatal("it cannot take writes now"),
-                Reaction::Stop | Reaction::TooLarge => return fatal("it refuses us"),
+                Reaction::Pause(Pause::OutOfMemory) => {
+                    return fatal(
+                        "it has no memory left",
+                        "give the destination more memory (maxmemory), or make room there; nothing was sent",
+                    );
+                }
+                Reaction::Pause(Pause::CannotSave) => {
+                    return fatal(
+                        "it refuses writes",
+                        "the destination cannot write to its disk: mend that first",
+                    );
+                }
+                Reaction::Retry(Wait::Loading) => {
+                    return fatal("it is still loading", "try again when it is done");
+                }
+                Reaction::Retry(_) => {
+                    return fatal(
+                        "it cannot take writes now",
+                        "wait until the destination can write again",
+                    );
+                }
+                Reaction::Stop | Reaction::TooLarge => {
+                    return fatal("it refuses us", "its words say why; nothing was sent");
+                }
                 Reaction::OutOfStep => {
                     let what = reply.shown();
                     return Err(self

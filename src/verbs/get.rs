@@ -11,7 +11,7 @@ use crate::snapshot::{Entry, Record, Snapshot};
 use crate::target::footer::footer_needed;
 use crate::value::{Decoder, Value};
 use crate::verbs::name::with_name;
-use crate::verbs::{Ticker, Watch};
+use crate::verbs::{Ending, Ticker, Watch};
 
 /// Which keys are asked for.
 #[derive(Debug, Clone)]
@@ -46,6 +46,15 @@ impl Wanted {
     }
 }
 
+/// How many keys were found, and what stands at the end of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sought {
+    /// Keys.
+    pub count: u64,
+    /// The end of the file.
+    pub ending: Ending,
+}
+
 /// Calls `found` for each entry that is asked for, in the order of the file. Answers how many there were.
 ///
 /// # Errors
@@ -56,7 +65,7 @@ pub fn find<'data>(
     spool_dir: &Path,
     found: &mut dyn FnMut(&Entry<'data>) -> Result<()>,
     watch: &mut Watch<'_>,
-) -> Result<u64> {
+) -> Result<Sought> {
     let exact = walk(
         snapshot,
         wanted,
@@ -66,7 +75,7 @@ pub fn find<'data>(
         watch,
     )?;
     match &wanted.glob {
-        Some(glob) if exact == 0 => walk(
+        Some(glob) if exact.count == 0 => walk(
             snapshot,
             wanted,
             spool_dir,
@@ -85,13 +94,18 @@ fn walk<'data>(
     is_it: &dyn Fn(&[u8]) -> bool,
     found: &mut dyn FnMut(&Entry<'data>) -> Result<()>,
     watch: &mut Watch<'_>,
-) -> Result<u64> {
-    let (mut scratch, mut ticker, mut count) = (Vec::new(), Ticker::default(), 0u64);
+) -> Result<Sought> {
+    let (mut scratch, mut ticker, mut sought) = (Vec::new(), Ticker::default(), Sought::default());
     let mut records = snapshot.records();
     while let Some(record) = records.next_record()? {
         ticker.tick(watch, records.offset(), records.entries_seen())?;
-        let Record::Entry(entry) = record else {
-            continue;
+        let entry = match record {
+            Record::Entry(entry) => entry,
+            Record::End(end) => {
+                sought.ending = Ending::of(&end);
+                continue;
+            }
+            _ => continue,
         };
         if wanted
             .dbs
@@ -102,7 +116,7 @@ fn walk<'data>(
         }
         match with_name(&entry, &mut scratch, spool_dir, |name| Ok(is_it(name))) {
             Ok(true) => {
-                count = count.saturating_add(1);
+                sought.count = sought.count.saturating_add(1);
                 found(&entry)?;
             }
             Ok(false) => {}
@@ -111,7 +125,7 @@ fn walk<'data>(
             Err(error) => return Err(error),
         }
     }
-    Ok(count)
+    Ok(sought)
 }
 
 /// Shows keys, with buffers that are used again.
@@ -243,14 +257,18 @@ mod tests {
         let mut out = Vec::new();
         let snapshot = Snapshot::parse(FILE).unwrap();
         let dir = std::env::temp_dir();
-        let count = find(
+        let sought = find(
             &snapshot,
             wanted,
             &dir,
             &mut |entry| show(entry, &mut out),
             &mut |_| Ok(()),
         );
-        format!("{} {}", count.unwrap(), String::from_utf8_lossy(&out))
+        format!(
+            "{} {}",
+            sought.unwrap().count,
+            String::from_utf8_lossy(&out)
+        )
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod compare;
+mod ending;
 pub mod export;
 pub mod get;
 pub mod info;
@@ -14,6 +15,10 @@ pub mod plan;
 mod sample;
 pub mod shard_dumps;
 mod topology;
+mod walk;
+
+pub use ending::Ending;
+pub use walk::Trust;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Tail;

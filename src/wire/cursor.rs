@@ -212,16 +212,20 @@ impl<'data> Cursor<'data> {
 
     #[cold]
     fn short(&self, wanted: u64) -> Error {
-        let what = match self.blob {
-            Some(_) => format!("{wanted} more bytes needed, {} remain", self.remaining()),
-            None => format!(
-                "unexpected end of the input: {wanted} more bytes needed, {} remain",
-                self.remaining()
-            ),
-        };
-        Error::corrupt(self.place(), what)
+        let needed = format!("{wanted} more bytes needed, {} remain", self.remaining());
+        match self.blob {
+            Some(_) => Error::corrupt(self.place(), needed),
+            None => Error::corrupt(
+                self.place(),
+                format!("unexpected end of the input: {needed}"),
+            )
+            .with_hint(CUT),
+        }
     }
 }
+
+/// What to do about a file that ends too early.
+pub const CUT: &str = "get the file again, or take another backup: it is cut off or damaged";
 
 #[cfg(test)]
 mod tests {

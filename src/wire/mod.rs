@@ -31,5 +31,5 @@ pub mod length;
 pub mod lzf;
 pub mod string;
 
-pub use cursor::Cursor;
+pub use cursor::{CUT, Cursor};
 pub use string::Str;

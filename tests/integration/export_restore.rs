@@ -146,3 +146,121 @@ fn a_wrong_checksum_is_the_last_word() {
         "{said}"
     );
 }
+
+/// A hash in a ziplist whose second entry claims more bytes than there are: Redis up to 6.1 ends when it is read.
+fn lying(crc: Crc) -> Vec<u8> {
+    let ziplist = b"\x11\0\0\0\x0d\0\0\0\x02\0\0\x01a\x03\x3fb\xff";
+    let value = [&[ziplist.len() as u8][..], ziplist].concat();
+    Dump::redis(9)
+        .select_db(0)
+        .string_key("sound", "x")
+        .key(13, "lying", value)
+        .finish(crc)
+}
+
+#[test]
+fn values_are_walked_before_anything_is_written_where_load_would_walk_them() {
+    let zero = lying(Crc::Zero);
+    let right = lying(Crc::Right);
+    for (args, file, why) in [
+        (&[][..], &zero, Some("no checksum")),
+        (&["--target", "redis-7.0"], &zero, Some("no checksum")),
+        (&["--target", "redis-6.0"], &zero, Some("no checksum")),
+        (
+            &["--target", "redis-6.0"],
+            &right,
+            Some("end on a bad payload"),
+        ),
+        (
+            &["--rdb-version", "9"],
+            &right,
+            Some("end on a bad payload"),
+        ),
+        (
+            &["--target", "redis-7.0", "--untrusted"],
+            &right,
+            Some("not trusted"),
+        ),
+        (&["--target", "redis-7.0"], &right, None),
+        (&["--target", "redis-6.0", "--trust-input"], &zero, None),
+    ] {
+        let (code, text, said) = exported(args, &[file]);
+        let case = format!("{args:?}: {code}, {said}");
+        match why {
+            Some(why) => {
+                assert_eq!((code, text.len()), (3, 0), "{case}");
+                assert!(said.contains("lying") && said.contains("offset"), "{case}");
+                assert!(
+                    said.contains(why) && said.contains("1 damaged in all"),
+                    "{case}"
+                );
+                assert!(
+                    !said.contains("must not be used"),
+                    "nothing was written: {case}"
+                );
+                let (code, text, said) = exported(&[args, &["--skip-damaged"]].concat(), &[file]);
+                let text = String::from_utf8_lossy(&text);
+                assert_eq!(code, 1, "{said}");
+                assert!(text.contains("sound") && !text.contains("lying"), "{text}");
+                assert!(
+                    said.contains("refused: its value cannot be walked"),
+                    "{said}"
+                );
+            }
+            None => {
+                assert_eq!(code, 0, "{case}");
+                assert!(String::from_utf8_lossy(&text).contains("lying"), "{case}");
+            }
+        }
+        assert_eq!(
+            said.contains("no checksum"),
+            std::ptr::eq(file, &zero),
+            "{case}"
+        );
+    }
+}
+
+/// What stands behind the end of a file without a checksum looks like the end of one with it: no trick keeps values from being
+/// walked.
+#[test]
+fn a_checksum_that_stands_behind_the_end_is_none() {
+    let file = [lying(Crc::Zero), b"\xff12345678".to_vec()].concat();
+    let (code, _, said) = exported(&["--target", "redis-6.0"], &[&file]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("lying"), "{said}");
+    let (code, _, said) = exported(&["--target", "redis-7.0"], &[&file]);
+    assert_eq!(code, 3, "{said}");
+    assert!(
+        said.contains("no checksum") && said.contains("--untrusted"),
+        "{said}"
+    );
+}
+
+#[test]
+fn versions_that_nobody_knows_and_flags_that_do_nothing_are_refused() {
+    let dump = Dump::redis(11).string_key("k", "v").finish(Crc::Right);
+    for version in ["0", "16", "79", "82", "99", "70000", "x"] {
+        let (code, _, said) = exported(&["--rdb-version", version], &[&dump]);
+        assert_eq!(code, 2, "{version}: {said}");
+        assert!(
+            said.contains("from 1 to 15") && said.contains("80 to 81"),
+            "{said}"
+        );
+    }
+    for version in ["6", "15", "80", "81"] {
+        assert_eq!(
+            exported(&["--rdb-version", version], &[&dump]).0,
+            0,
+            "{version}"
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dump.rdb");
+    std::fs::write(&path, &dump).unwrap();
+    let got = Command::new(env!("CARGO_BIN_EXE_rdbridge"))
+        .args(["export", "--format", "resp", "--untrusted"])
+        .arg(path)
+        .output()
+        .unwrap();
+    assert_eq!(got.status.code(), Some(2));
+}

@@ -31,6 +31,8 @@ mod full_disk;
 
 // The same key twice in one database.
 mod duplicates;
+/// The ends of files.
+mod ending;
 
 // The command: exit codes, outputs, selection.
 mod cli;

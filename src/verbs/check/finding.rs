@@ -70,10 +70,15 @@ impl Finding {
     /// From an error of the reader.
     #[must_use]
     pub fn from_error(severity: Severity, code: &'static str, error: &Error) -> Self {
-        let what = match error.hint() {
-            Some(hint) => format!("{}; {hint}", error.what()),
-            None => error.what().to_owned(),
-        };
+        let mut what = error.what().to_owned();
+        if let Some(reading) = error.reading() {
+            what.push_str("; while reading ");
+            what.push_str(reading);
+        }
+        if let Some(hint) = error.hint() {
+            what.push_str("; ");
+            what.push_str(hint);
+        }
         Self {
             place: error.place(),
             entry: error.entry().cloned(),

@@ -19,7 +19,7 @@ use crate::select::Selection;
 use crate::snapshot::{Dialect, Entry, Function, Lent, Record, Snapshot};
 use crate::value::Element;
 use crate::verbs::ordered::{self, Ends};
-use crate::verbs::{Ticker, Watch};
+use crate::verbs::{Ending, Ticker, Watch};
 
 /// How keys are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Report {
     pub functions_written: u64,
     /// Those of them whose source cannot be read, which have an `error` in its place.
     pub functions_damaged: u64,
+    /// The end of the file.
+    pub ending: Ending,
 }
 
 /// Writes the beginning of a document.
@@ -132,6 +134,7 @@ pub fn export<'data>(
                         return Ok(true);
                     }
                 }
+                Some(Lent::Other(Record::End(end))) => report.ending = Ending::of(&end),
                 Some(_) => {}
                 None => return Ok(false),
             }

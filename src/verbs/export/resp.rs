@@ -22,7 +22,7 @@ use crate::target::{Assumed, Product, Version};
 use crate::value::commands::{Arrival, Command, Commands, Limits, Loss, Losses, Vocabulary};
 use crate::value::{Decoder, Element, Exact};
 use crate::verbs::ordered::{self, Ends};
-use crate::verbs::{Ticker, Watch};
+use crate::verbs::{Ending, Ticker, Watch};
 
 /// How to export.
 #[derive(Debug, Clone)]
@@ -56,6 +56,8 @@ pub struct Report {
     pub functions_left_out: u64,
     /// Function libraries that are not written, since their source cannot be read: `check` says what is wrong with them.
     pub functions_damaged: u64,
+    /// The end of the file.
+    pub ending: Ending,
 }
 
 impl Report {
@@ -149,6 +151,7 @@ pub fn export<'data>(
                     items.push(Item::Function(library));
                     return Ok(true);
                 }
+                Some(Record::End(end)) => report.ending = Ending::of(&end),
                 Some(_) => {}
                 None => return Ok(false),
             }

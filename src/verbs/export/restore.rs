@@ -1,7 +1,8 @@
 //! `export --format restore`: the commands that `load` would send, as text for `redis-cli --pipe`.
 //!
 //! One pass: commands are written as entries are found, and the checksum is known only at the end. A wrong one is the error
-//! that this ends with; what was written then must not be used.
+//! that this ends with; what was written then must not be used. Values are walked before anything is written where `load`
+//! would walk them: without a checksum, for a server that a bad one can end, or where the input is not trusted.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -17,11 +18,14 @@ use crate::replay::{self, Decision, Ladder, Policies, Step, Terms, TypeTerms};
 use crate::resp::Arg;
 use crate::resp::pack::{self, Out};
 use crate::select::Selection;
-use crate::snapshot::{Dialect, Entry, Function, Lent, ModuleId, Record, Snapshot, ValueType};
+use crate::snapshot::{
+    ChecksumState, Dialect, Entry, Function, Lent, ModuleId, Record, Snapshot, ValueType,
+};
 use crate::target::{Acceptance, Assumed, Facts, Probed, Product, Version, footer};
+use crate::value::Decoder;
 use crate::value::commands::{LossCounts, Losses};
 use crate::verbs::ordered::{self, Ends};
-use crate::verbs::{Ticker, Watch};
+use crate::verbs::{Ending, Ticker, Trust, Watch, walk};
 
 /// For whom the commands are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,12 +49,28 @@ pub struct Options {
     /// Where values are spooled that are too large to be held while they are written in an older form. Without it, which is
     /// the default, they are refused.
     pub spool_dir: Option<PathBuf>,
+    /// Whether values are walked first.
+    pub trust: Trust,
     /// Threads that make commands, besides the caller's, which finds entries and writes. With less than two, that one does
     /// it all.
     pub threads: usize,
 }
 
 impl Options {
+    /// Whether the server that the text is for, or one that it can be for, may end on a bad payload.
+    fn is_fragile(&self) -> bool {
+        match self.to {
+            For::Any => false,
+            // Redis up to 6.1 takes 9, as 6.2 does.
+            For::Version(version) => version <= 9,
+            For::Target(assumed) => {
+                let mut facts = Facts::default();
+                facts.assume(assumed);
+                !Acceptance::new(&facts, &Probed::default()).survives_bad_payloads()
+            }
+        }
+    }
+
     /// Function libraries came with Redis 7.0, RDB version 10.
     fn takes_functions(&self) -> bool {
         match self.to {
@@ -83,6 +103,10 @@ pub struct Report {
     pub functions_left_out: u64,
     /// Function libraries that are not written, since their source cannot be read: `check` says what is wrong with them.
     pub functions_damaged: u64,
+    /// The end of the file.
+    pub ending: Ending,
+    /// Why values were walked, if they were.
+    pub walked: Option<&'static str>,
 }
 
 impl Report {
@@ -97,7 +121,8 @@ impl Report {
 /// written, with the reason. `db` is the database that the text is in: 0 at its beginning, and what the input before left.
 ///
 /// # Errors
-/// Those of the reader (a wrong checksum comes last), of the selection, of `watch`, and `Io` of the writer.
+/// Those of the reader (a wrong checksum comes last), of the selection, of `watch`, and `Io` of the writer. `Corrupt`, with
+/// nothing written, where values are walked first and one is damaged.
 pub fn export<'data>(
     snapshot: &Snapshot<'data>,
     selection: &mut Selection,
@@ -107,7 +132,10 @@ pub fn export<'data>(
     left_out: &mut dyn FnMut(&Entry<'_>, Outcome, &str),
     watch: &mut Watch<'_>,
 ) -> Result<Report> {
-    let mut report = Report::default();
+    let mut report = Report {
+        walked: walk_first(snapshot, selection, options, watch)?,
+        ..Report::default()
+    };
     let mut not_written = Tally::default();
     let (mut reencoded, mut losses) = (0u64, LossCounts::default());
     let mut functions_damaged = 0u64;
@@ -126,6 +154,10 @@ pub fn export<'data>(
                     report.functions = report.functions.saturating_add(1);
                     items.push(Item::Function(library));
                     return Ok(true);
+                }
+                Some(Lent::Other(Record::End(end))) => {
+                    report.ending = Ending::of(&end);
+                    continue;
                 }
                 Some(Lent::Other(_)) => continue,
             };
@@ -153,7 +185,12 @@ pub fn export<'data>(
             Item::Key { entry, .. } => entry.record_len(),
             Item::Function(_) => 0,
         },
-        || maker(options),
+        || {
+            maker(
+                options,
+                report.walked.is_some() && options.trust.skip_damaged,
+            )
+        },
         Ends {
             out,
             note: &mut |item, note| {
@@ -178,6 +215,7 @@ pub fn export<'data>(
     )?;
     out.flush()
         .map_err(|error| Error::io("the output cannot be written", error))?;
+    demand_walked(&report, options)?;
     // What was handed out to be written, less what could not be.
     report.written = report.written.saturating_sub(not_written.total());
     report.not_written.merge(&not_written);
@@ -186,6 +224,63 @@ pub fn export<'data>(
     report.functions = report.functions.saturating_sub(functions_damaged);
     report.functions_damaged = functions_damaged;
     Ok(report)
+}
+
+/// Walks all values where that is due, and gives the reason. Damaged ones that are to be left out are met again when they are
+/// written.
+fn walk_first(
+    snapshot: &Snapshot<'_>,
+    selection: &mut Selection,
+    options: &Options,
+    watch: &mut Watch<'_>,
+) -> Result<Option<&'static str>> {
+    let verified = options.trust.trust_input || has_checksum(snapshot)?;
+    let why = options.trust.why_walk(verified, options.is_fragile());
+    if let Some(why) = why.filter(|_| !options.trust.skip_damaged) {
+        let mut decoder = Decoder::new(options.spool_dir.as_deref());
+        if let Some((damaged, first)) = walk::damaged(snapshot, selection, &mut decoder, watch)? {
+            return Err(first.with_hint(format!(
+                "values are walked first since {why}; {damaged} damaged in all: `rdbridge check` lists them, \
+                 --skip-damaged leaves them out"
+            )));
+        }
+    }
+    Ok(why)
+}
+
+/// Whether the file has a checksum, which the one pass then verifies. Most files end with it, behind the opcode of the end;
+/// others are read through to see.
+fn has_checksum(snapshot: &Snapshot<'_>) -> Result<bool> {
+    if let Some((head, checksum)) = snapshot.data().split_last_chunk::<8>()
+        && head.last() == Some(&0xff)
+        && checksum.iter().any(|byte| *byte != 0)
+    {
+        return Ok(true);
+    }
+    let mut records = snapshot.unverified_records();
+    while let Some(record) = records.lend()? {
+        if let Lent::Other(Record::End(end)) = record {
+            let none = matches!(end.checksum, ChecksumState::None | ChecksumState::Disabled);
+            return Ok(!none);
+        }
+    }
+    Ok(false)
+}
+
+/// What stands behind the end of a dump without a checksum can look like one: then nothing was walked.
+fn demand_walked(report: &Report, options: &Options) -> Result<()> {
+    let trusted = report.ending.checksum_verified || options.trust.trust_input;
+    if trusted || report.walked.is_some() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Corrupt,
+        format!(
+            "the dump has no checksum, though what stands behind its end looks like one: {}",
+            report.ending
+        ),
+    )
+    .with_hint("export it with --untrusted, which walks all values first"))
 }
 
 /// What becomes text.
@@ -209,11 +304,13 @@ enum Note {
 /// What one thread works with.
 fn maker<'data>(
     options: &Options,
+    walks: bool,
 ) -> impl FnMut(&Item<'data>, &mut Vec<u8>, &mut Spill<'_>) -> Result<Option<Note>> + Send {
     let mut terms = KnownTerms::new(options.to);
     let mut ladder = Ladder::new(options.spool_dir.as_deref());
     let policies = options.policies.clone();
     let mut key = NameRoom::new(options.spool_dir.as_deref());
+    let mut walker = walks.then(|| Decoder::new(options.spool_dir.as_deref()));
     move |item, text, spill| {
         let (entry, select) = match item {
             Item::Key { entry, select } => (entry, select),
@@ -249,6 +346,10 @@ fn maker<'data>(
             }
             Decision::Skip(outcome, reason) => return Ok(Some(Note::LeftOut(outcome, reason))),
         };
+        if let Some(Err(error)) = walker.as_mut().map(|walker| walker.validate(entry)) {
+            let reason = format!("its value cannot be walked: {error}");
+            return Ok(Some(Note::LeftOut(Outcome::Refused, reason.into())));
+        }
         let key = match policies.name_of(entry, &mut key) {
             Ok(key) => key,
             Err(error) => {

@@ -12,7 +12,7 @@ use crate::json::Damage;
 use crate::select::Selection;
 use crate::snapshot::{Entry, Record, Snapshot};
 use crate::verbs::ordered::{self, Ends};
-use crate::verbs::{Ticker, Watch};
+use crate::verbs::{Ending, Ticker, Watch};
 
 /// How a row is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct Report {
     pub damaged: u64,
     /// Entries that were not asked for.
     pub not_selected: u64,
+    /// The end of the file.
+    pub ending: Ending,
 }
 
 /// Writes a row for each selected entry of `snapshot`. `damaged` is told of each of which something could not be read.
@@ -87,8 +89,13 @@ pub fn keys<'data>(
             let Some(record) = records.next_record()? else {
                 return Ok(false);
             };
-            let Record::Entry(entry) = record else {
-                continue;
+            let entry = match record {
+                Record::Entry(entry) => entry,
+                Record::End(end) => {
+                    report.ending = Ending::of(&end);
+                    continue;
+                }
+                _ => continue,
             };
             report.entries = report.entries.saturating_add(1);
             let selected = match selection.admits(&entry, &mut scratch) {

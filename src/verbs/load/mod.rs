@@ -68,14 +68,14 @@ use crate::reencode::Form;
 use crate::replay::{EXPIRIES_CHANGE, Policies, Terms, max_stall_ms};
 use crate::resp::{Connector, WindowOptions};
 use crate::select::Selection;
-use crate::snapshot::{Dialect, Lent, ModuleId, Record, Snapshot, ValueType};
+use crate::snapshot::{Dialect, Lent, ModuleId, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::accept::with_older_forms;
 use crate::target::{Acceptance, Assumed, Facts, Node, NodeMap, Probed, functions_closed, probe};
 use crate::transform::Transform;
 use crate::value::Decoder;
 use crate::value::commands::LossCounts;
-use crate::verbs::{Ticker, Watch};
+use crate::verbs::{Ticker, Trust, Watch, walk};
 
 /// What to do with keys that the destination has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -650,26 +650,10 @@ impl Load {
             return Ok(());
         };
         let mut decoder = Decoder::new(Some(self.options.spool_dir.as_path()));
-        let mut records = snapshot.unverified_records();
-        let (mut ticker, mut scratch) = (Ticker::default(), Vec::new());
-        let (mut damaged, mut first) = (0u64, None);
-        while let Some(record) = records.next_record()? {
-            let Record::Entry(entry) = record else {
-                continue;
-            };
-            ticker.tick(watch, entry.end(), records.entries_seen())?;
-            if !selection.admits(&entry, &mut scratch)? {
-                continue;
-            }
-            if let Err(error) = decoder.validate(&entry) {
-                if error.kind() != ErrorKind::Corrupt {
-                    return Err(error);
-                }
-                damaged = damaged.saturating_add(1);
-                first.get_or_insert(error);
-            }
-        }
-        let Some(first) = first else { return Ok(()) };
+        let Some((damaged, first)) = walk::damaged(snapshot, selection, &mut decoder, watch)?
+        else {
+            return Ok(());
+        };
         Err(first.with_hint(format!(
             "values were walked since {why}; {damaged} damaged in all, nothing was sent: `rdbridge check` lists them, \
              --skip-damaged loads the others"
@@ -1013,17 +997,13 @@ fn why_walk(
     acceptance: &Acceptance<'_>,
     options: &Options,
 ) -> Option<&'static str> {
-    if options.trust_input {
-        None
-    } else if options.untrusted {
-        Some("the input is not trusted")
-    } else if surveys.iter().any(|s| !s.is_verified()) {
-        Some("the dump has no checksum, so nothing else shows that its values are whole")
-    } else if !acceptance.survives_bad_payloads() {
-        Some("the destination can end on a bad payload")
-    } else {
-        None
-    }
+    let verified = surveys.iter().all(Survey::is_verified);
+    let trust = Trust {
+        trust_input: options.trust_input,
+        untrusted: options.untrusted,
+        skip_damaged: options.skip_damaged,
+    };
+    trust.why_walk(verified, !acceptance.survives_bad_payloads())
 }
 
 /// Whether what was written says what the rest needs: not where much of it may be there already, or may go again.

@@ -52,6 +52,7 @@ use crate::target::{
 };
 use crate::value::commands::LossCounts;
 use crate::value::{Decoder, Exact};
+use crate::verbs::Trust;
 use crate::wire::crc64;
 
 /// How to plan: what the load would be told.
@@ -668,17 +669,13 @@ impl Server {
         surveys: &[Survey],
         options: &Options,
     ) -> Self {
-        let walk = if options.trust_input {
-            None
-        } else if options.untrusted {
-            Some("the input is not trusted")
-        } else if surveys.iter().any(|survey| !survey.is_verified()) {
-            Some("the dump has no checksum, so nothing else shows that its values are whole")
-        } else if fragile {
-            Some("the destination can end on a bad payload")
-        } else {
-            None
+        let trust = Trust {
+            trust_input: options.trust_input,
+            untrusted: options.untrusted,
+            skip_damaged: options.skip_damaged,
         };
+        let verified = surveys.iter().all(Survey::is_verified);
+        let walk = trust.why_walk(verified, fragile);
         Self {
             name,
             knows_functions: !before_functions,
