@@ -11,8 +11,8 @@
 //! 4. [`snapshot`]: the container. [`snapshot::Snapshot`] is the heart: it yields borrowed entries, by pulling.
 //! 5. [`value`]: values, decoded lazily. [`payload`]: DUMP payloads as slices of the file. [`reencode`]: values in older forms.
 //!    [`json`]: keys as JSON, by one schema.
-//! 6. [`select`], [`survey`], [`duplicates`], [`outcome`], [`journal`], [`replay`]: which entries, what they hold, what becomes of them, how far a
-//!    load is, as which command.
+//! 6. [`select`], [`survey`], [`duplicates`], [`outcome`], [`journal`], [`replay`], [`pace`]: which entries, what they hold, what becomes of them, how far a
+//!    load is, as which command, and how fast.
 //! 7. [`target`]: what the destination is and takes, and what its answers mean. [`meaning`]: whether it holds what an entry means.
 //! 8. [`verbs`]: check, info, load, export and the others. They return what they found as data and do not know each other.
 //!

@@ -726,8 +726,8 @@ pub(crate) struct CommonArgs {
     /// No progress and no notes on standard error, errors only
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// The instant of this run, for tests: what is expired, how old the dump is
-    #[arg(long, hide = true, value_name = "TIME", allow_hyphen_values = true)]
+    /// The instant of this run, by which it is judged what is expired and how old the dump is [default: the clock]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) now: Option<Timestamp>,
 }
 

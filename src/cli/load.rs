@@ -734,7 +734,7 @@ impl Watcher for Teller {
 
     fn pause(&self, event: &PauseEvent<'_>) {
         self.lines.say(&format!(
-            "{}; trying again in {:.1} s (try {}, for {:.0} s more)",
+            "{}; waiting {:.1} s before try {} since a key got through (for {:.0} s more)",
             event.reason.what(),
             event.wait.as_secs_f64(),
             Grouped(event.attempt.into()),
@@ -850,7 +850,17 @@ fn replay(
                 run.note(&format!("{}: {fact}", input.name()));
             }
         }
-        let mut progress = run.progress("waiting for the destination", 0);
+        let finished = load.standing().0.total();
+        let entries = surveys.iter().map(|survey| survey.entries).sum::<u64>();
+        let mut progress = run.progress(
+            format!(
+                "waiting for the destination, {} of {} done",
+                Grouped(finished),
+                plural(entries, "key")
+            ),
+            0,
+        );
+        progress.is_a_wait();
         let teller = Teller {
             lines: progress.lines(),
             names: names.clone(),

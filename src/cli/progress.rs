@@ -30,6 +30,8 @@ pub(crate) struct Progress {
     show: Show,
     started: Instant,
     due: Instant,
+    /// Nothing moves: only the time is told.
+    waits: bool,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -83,8 +85,14 @@ impl Progress {
             show,
             started: now,
             due,
+            waits: false,
             interrupted,
         }
+    }
+
+    /// Nothing moves while this is shown: it tells for how long.
+    pub(crate) fn is_a_wait(&mut self) {
+        self.waits = true;
     }
 
     /// For lines that are written while this is shown.
@@ -124,6 +132,21 @@ impl Progress {
             let rate = (amount as f64 / seconds) as u64;
             rate
         };
+        if self.waits {
+            let text = format!("{}, since {seconds:.0} s", self.what);
+            match &mut self.show {
+                Show::Nothing => {}
+                Show::Lines => {
+                    self.due = now + LINE_EVERY;
+                    super::say(&text);
+                }
+                Show::Bar(bar) => {
+                    self.due = now + DRAW_EVERY;
+                    bar.get_or_init(new_spinner).set_message(text);
+                }
+            }
+            return Ok(());
+        }
         let message = format!(
             "{} keys, {}, {} keys/s, {}/s{eta}",
             Grouped(position.entries),
@@ -158,6 +181,14 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+fn new_spinner() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
 }
 
 fn new_bar(total: u64, what: &str) -> ProgressBar {

@@ -31,7 +31,8 @@ mod full_disk;
 
 // The same key twice in one database.
 mod duplicates;
-/// The ends of files.
+
+// The ends of files.
 mod ending;
 
 // The command: exit codes, outputs, selection.
@@ -67,6 +68,9 @@ mod oracle;
 
 // Whether a destination holds what a file means.
 mod meaning;
+
+// What messages say.
+mod messages;
 
 // Proof that a destination holds a dump.
 mod compare;

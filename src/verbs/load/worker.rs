@@ -1361,9 +1361,11 @@ impl<'data> Replies<'_, 'data> {
     /// Ends the pass, for good or for a while.
     pub(super) fn stop(&self, words: &str, advice: &'static str, why: Option<Why>) -> Error {
         let words = Escaped(words.as_bytes()).to_string();
+        // Where it is tried again, it has not.
+        let stopped = why.map_or("; the load stopped", |_| "");
         let error = Error::new(
             ErrorKind::Destination,
-            format!("the destination says {words}; the load stopped"),
+            format!("the destination says {words}{stopped}"),
         )
         .with_hint(advice);
         match why {
