@@ -513,7 +513,7 @@ fn a_directory_that_gives_nothing_says_what_is_in_it() {
     assert!(
         error
             .to_string()
-            .ends_with("1 not taken (a.txt), 1 hidden and not looked at"),
+            .contains(": 1 not taken (a.txt), 1 hidden and not looked at; looked for are files"),
         "{error}"
     );
     dir.file("links/a.rdb", dump());

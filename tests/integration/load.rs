@@ -304,20 +304,10 @@ fn keys_that_exist_follow_the_policy() {
         );
 
         let data = with_conflicts(&server);
-        let replaced = load(&server.url(), &data, on(OnConflict::Replace));
-        let (_, major, _) = version_of(name);
-        if major < 3 {
-            let error = replaced.expect_err("2.8 knows no REPLACE").to_string();
-            assert!(
-                error.contains("REPLACE") && error.contains("3.0"),
-                "{error}"
-            );
-            assert_eq!(dbsize(&server), 2, "nothing was written");
-        } else {
-            let loaded = replaced.expect("loads");
-            assert_eq!(loaded.restored(), 5, "{name}: {:?}", loaded.report);
-            assert_eq!(text(&server, "k3"), "value 3", "{name}");
-        }
+        let loaded = load(&server.url(), &data, on(OnConflict::Replace)).expect("loads");
+        assert_eq!(loaded.restored(), 5, "{name}: {:?}", loaded.report);
+        assert_eq!(text(&server, "k3"), "value 3", "{name}");
+        assert_eq!(dbsize(&server), 5, "{name}");
 
         let data = with_conflicts(&server);
         let mut abort = on(OnConflict::Abort);

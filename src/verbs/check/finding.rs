@@ -41,6 +41,8 @@ pub struct Finding {
     pub code: Cow<'static, str>,
     /// In words; for a warning with the versions of servers that mind.
     pub what: Cow<'static, str>,
+    /// What to do next, where that is known.
+    pub hint: Option<String>,
     /// Where; of several alike, the first one.
     pub place: Option<Place>,
     /// The key, if one is concerned; of several alike, the first one.
@@ -61,6 +63,7 @@ impl Finding {
             severity,
             code: code.into(),
             what: what.into(),
+            hint: None,
             place: None,
             entry: None,
             times: 1,
@@ -75,11 +78,8 @@ impl Finding {
             what.push_str("; while reading ");
             what.push_str(reading);
         }
-        if let Some(hint) = error.hint() {
-            what.push_str("; ");
-            what.push_str(hint);
-        }
         Self {
+            hint: error.hint().map(str::to_owned),
             place: error.place(),
             entry: error.entry().cloned(),
             ..Self::new(severity, code, what)
@@ -114,6 +114,9 @@ impl fmt::Display for Finding {
         if self.times > 1 {
             write!(f, "; and {} more like it", self.times.saturating_sub(1))?;
         }
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
         Ok(())
     }
 }
@@ -125,6 +128,9 @@ impl Serialize for Finding {
         map.serialize_entry("severity", &self.severity)?;
         map.serialize_entry("code", &self.code)?;
         map.serialize_entry("what", &self.what)?;
+        if let Some(hint) = &self.hint {
+            map.serialize_entry("hint", hint)?;
+        }
         if let Some(place) = &self.place {
             map.serialize_entry("offset", &place.offset)?;
             if let Some((blob, byte)) = place.inside {
