@@ -1,5 +1,5 @@
 //! The steps by which a value can go, the next one only where the one above cannot serve: its own bytes, then other forms of
-//! it, then plain commands, if those lose nothing ([`super::carried`]). What no step carries is refused.
+//! it, then plain commands, if those lose nothing ([`super::carried()`]). What no step carries is refused.
 
 use std::borrow::Cow;
 use std::path::Path;

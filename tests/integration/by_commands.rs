@@ -368,11 +368,30 @@ fn strings_of_one_and_a_half_gigabytes() {
     let random = dumps::random_string(dir.path(), "random.rdb", BYTES);
     let text = dumps::compressed_string(dir.path(), BYTES as u64);
     let server = Server::start("redis-7.0");
-    let load = |file: &std::path::Path| {
+    let ask = |verb: &str, file: &std::path::Path| {
         let mut command = program();
-        command.arg("load").arg(file);
+        command.arg(verb).arg(file);
         command.args(["--to", &server.url(), "--json", "--on-conflict", "replace"]);
         run_with(&mut command, b"")
+    };
+    // What a load does is what a plan has said before, with the same exit code.
+    let load = |file: &std::path::Path| {
+        let planned = ask("plan", file);
+        let ran = ask("load", file);
+        assert_eq!(planned.code, ran.code, "{planned:?} {ran:?}");
+        let (said, done) = (planned.json(), ran.json());
+        for (road, outcome) in [
+            ("raw", "restored_raw"),
+            ("by_commands", "restored_commands"),
+            ("refused", "refused"),
+        ] {
+            assert_eq!(
+                said["servers"][0][road]["keys"].as_u64(),
+                done["outcomes"][outcome].as_u64().or(Some(0)),
+                "{road}: {said} {done}"
+            );
+        }
+        ran
     };
     let ran = load(&text);
     assert_eq!(ran.ends_with(0).json()["outcomes"]["restored_raw"], 1);
@@ -523,6 +542,13 @@ fn killed_in_the_middle_of_a_long_list_and_started_again_nothing_is_left() {
                 .args(more);
             command
         };
+        let planned = run_with(
+            program().args(["plan", &file, "--to", &server.url(), "--json"]),
+            b"",
+        );
+        let said = planned.ends_with(0).json();
+        assert_eq!(said["servers"][0]["by_commands"]["keys"], 1, "{said}");
+        assert_eq!(said["servers"][0]["raw"]["keys"], 2, "{said}");
         let mut child = command(&[])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
