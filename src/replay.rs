@@ -535,8 +535,11 @@ fn weigh(
             terms.limit_of_arguments(),
         ))));
     }
-    // Where nothing goes by commands, it is all the same.
-    let (Some(commands), Some(heavy)) = (terms.commands, stall::heavy(entry)) else {
+    // Where nothing goes by commands, it is all the same, and the value need not be looked at.
+    let Some(commands) = terms.commands else {
+        return Ok(None);
+    };
+    let Some(heavy) = stall::heavy(entry) else {
         return Ok(None);
     };
     match terms.pauses.expected_ms(heavy) {
