@@ -35,7 +35,7 @@ const HELD_BACK: u64 = 50_000_000;
 
 #[test]
 fn a_master_that_dies_with_what_its_replica_lacks_loses_nothing() {
-    let mut cluster = Cluster::start("redis-7.0", 3, 1);
+    let mut cluster = Cluster::start_mortal("redis-7.0", 3, 1);
     let ports = cluster.ports();
     let replica = cluster.nodes[3].pid();
     let signal = |name: &str| signal(name, replica);
@@ -109,7 +109,7 @@ fn a_master_that_dies_with_what_its_replica_lacks_loses_nothing() {
 
 #[test]
 fn a_master_that_is_replaced_between_two_runs_loses_nothing() {
-    let mut cluster = Cluster::start("valkey-9.1", 3, 1);
+    let mut cluster = Cluster::start_mortal("valkey-9.1", 3, 1);
     let ports = cluster.ports();
     let replica = cluster.nodes[3].pid();
     // More than the network keeps for a replica that does not read.

@@ -46,7 +46,18 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 impl Cluster {
     /// Starts `masters` of them with the slots evenly between them, and `replicas`, the first of the first master and so on.
+    ///
+    /// A node that does not answer for seconds since the machine is busy is no dead one: no replica takes its place.
     pub(crate) fn start(name: &'static str, masters: usize, replicas: usize) -> Self {
+        Self::start_with(name, masters, replicas, 60_000)
+    }
+
+    /// The same, where a replica takes its master's place after four seconds.
+    pub(crate) fn start_mortal(name: &'static str, masters: usize, replicas: usize) -> Self {
+        Self::start_with(name, masters, replicas, 4_000)
+    }
+
+    fn start_with(name: &'static str, masters: usize, replicas: usize, timeout_ms: u32) -> Self {
         let nodes: Vec<Server> = (0..masters + replicas)
             .map(|_| {
                 Server::setup(name)
@@ -77,6 +88,16 @@ impl Cluster {
             wait_until("nodes know each other", || {
                 text(node.port(), "CLUSTER INFO").contains(&known)
             });
+        }
+        // Nodes wait as long as this, up to 5 s, before they serve: only now it may be long, and before there are replicas.
+        for node in &cluster.nodes[..masters] {
+            wait_until("a master serves", || {
+                text(node.port(), "CLUSTER INFO").contains("cluster_state:ok")
+            });
+        }
+        for node in &cluster.nodes {
+            let words = format!("CONFIG SET cluster-node-timeout {timeout_ms}");
+            assert_eq!(text(node.port(), &words), "OK");
         }
         for n in 0..replicas {
             let master = cluster.id(n);
