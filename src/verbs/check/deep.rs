@@ -179,6 +179,8 @@ pub(super) fn walk(
             batch: 0,
             has_turn: false,
             entry: None,
+            faults: 0,
+            rest: 0,
             warnings: Warnings::default(),
         },
     );
@@ -198,8 +200,9 @@ pub(super) fn walk(
             if shared.is_stopped() {
                 break;
             }
-            decoder.findings().entry = Some(Brief::of(entry));
-            match decoder.validate(entry) {
+            decoder.findings().begin(entry);
+            let walked = decoder.validate(entry);
+            match walked.and_then(|summary| decoder.findings().end().map(|()| summary)) {
                 Ok(summary) => elements = elements.saturating_add(summary.elements),
                 Err(error) => shared.fail(error),
             }
@@ -244,7 +247,40 @@ struct Teller<'data, 'run> {
     batch: u64,
     has_turn: bool,
     entry: Option<Brief<'data>>,
+    /// Faults of this entry that were told one by one.
+    faults: u64,
+    /// Those that are only counted.
+    rest: u64,
     warnings: Warnings,
+}
+
+impl<'data> Teller<'data, '_> {
+    #[inline]
+    fn begin(&mut self, entry: &Entry<'data>) {
+        self.entry = Some(Brief::of(entry));
+        (self.faults, self.rest) = (0, 0);
+    }
+
+    /// The entry is walked: tells how many of its faults were only counted.
+    #[inline]
+    fn end(&mut self) -> Result<()> {
+        match self.rest {
+            0 => Ok(()),
+            rest => self.tell(Finding {
+                entry: self.entry.as_ref().map(Brief::context),
+                ..Finding::rest(rest)
+            }),
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, finding: Finding) -> Result<()> {
+        if !self.has_turn {
+            self.shared.turns.wait_for(self.batch);
+            self.has_turn = true;
+        }
+        self.told.send(finding).map_err(|_| nobody_listens())
+    }
 }
 
 impl Findings for Teller<'_, '_> {
@@ -271,18 +307,20 @@ impl Findings for Teller<'_, '_> {
                 self.warnings.add_times(finding.rule.name(), times, told);
                 Ok(())
             }
+            // One damaged length can make a fault of each of a hundred million members.
+            value::Severity::Fault if self.faults >= Finding::MOST_OF_ONE_VALUE => {
+                self.rest = self.rest.saturating_add(times);
+                Ok(())
+            }
             value::Severity::Fault => {
+                self.faults = self.faults.saturating_add(1);
                 let told = Finding {
                     place: Some(finding.place),
                     entry: context(),
                     times,
                     ..Finding::new(Severity::Fault, finding.rule.name(), finding.what)
                 };
-                if !self.has_turn {
-                    self.shared.turns.wait_for(self.batch);
-                    self.has_turn = true;
-                }
-                self.told.send(told).map_err(|_| nobody_listens())
+                self.tell(told)
             }
         }
     }

@@ -47,12 +47,28 @@ pub struct Finding {
     pub place: Option<Place>,
     /// The key, if one is concerned; of several alike, the first one.
     pub entry: Option<EntryContext>,
-    /// How often it was found. Faults are told one by one, but for members that one value repeats more than a thousand times:
-    /// the last one that is told stands for the rest.
+    /// How often it was found. Faults are told one by one, but for those of one value above [`Finding::MOST_OF_ONE_VALUE`]:
+    /// the finding behind them counts the rest.
     pub times: u64,
 }
 
 impl Finding {
+    /// How many faults of one value are told one by one.
+    pub const MOST_OF_ONE_VALUE: u64 = 100;
+
+    /// The code of a finding that counts the other faults of a value.
+    const REST: &'static str = "more-in-value";
+
+    /// So many more faults of one value, which are not told one by one.
+    #[must_use]
+    pub(super) fn rest(times: u64) -> Self {
+        let what = format!("and {times} more in this value");
+        Self {
+            times,
+            ..Self::new(Severity::Fault, Self::REST, what)
+        }
+    }
+
     /// A finding without place or key.
     pub fn new(
         severity: Severity,
@@ -111,7 +127,7 @@ impl fmt::Display for Finding {
         if let Some(entry) = &self.entry {
             write!(f, "; {entry}")?;
         }
-        if self.times > 1 {
+        if self.times > 1 && self.code != Self::REST {
             write!(f, "; and {} more like it", self.times.saturating_sub(1))?;
         }
         if let Some(hint) = &self.hint {
@@ -225,6 +241,16 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&finding).unwrap(),
             r#"{"severity":"warning","code":"zset-order","what":"out of order","offset":17,"blob":"listpack","byte":5,"db":2,"key":"a\\\"\\xff","type":"zset-listpack","times":3}"#
+        );
+    }
+
+    #[test]
+    fn the_rest_of_a_value_is_one_line_and_one_object() {
+        let rest = Finding::rest(17);
+        assert_eq!(rest.to_string(), "and 17 more in this value");
+        assert_eq!(
+            serde_json::to_string(&rest).unwrap(),
+            r#"{"severity":"fault","code":"more-in-value","what":"and 17 more in this value","times":17}"#
         );
     }
 
