@@ -45,8 +45,14 @@ pub(super) fn find(
     let is_cluster = facts.mode == Some(Mode::Cluster);
     let sure = place.wanted.unwrap_or(is_cluster);
     // What says that it stands alone is believed.
-    if !sure && (place.wanted.is_some() || facts.mode.is_some()) {
+    if !sure && place.wanted.is_none() && facts.mode.is_some() {
         return Ok(None);
+    }
+    if place.wanted == Some(false) {
+        return match facts.mode {
+            Some(Mode::Standalone | Mode::Sentinel) => Ok(None),
+            _ => demand_all_slots(connection, place, is_cluster).map(|()| None),
+        };
     }
     let found = match Topology::ask(connection, place.at, place.map)? {
         Some(told) => Some(told),
@@ -65,6 +71,42 @@ pub(super) fn find(
         ));
     }
     Ok(found.filter(|_| is_one))
+}
+
+/// Refuses a node that sends keys on to others, where it was to be taken for itself alone: the load would break off at the
+/// first of them. What it only says of itself, as a proxy before a cluster does, is in nobody's way.
+fn demand_all_slots(connection: &mut Connection, place: Where<'_>, is_cluster: bool) -> Result<()> {
+    let names = names(place.sample);
+    let mut words: Option<String> = None;
+    let mut judge = |_: u16, reply: &Reply<'_>| -> Result<bool> {
+        let says = reply.error().unwrap_or_default();
+        let elsewhere = says.starts_with(b"MOVED ") || is_down(says);
+        if elsewhere {
+            words.get_or_insert_with(|| Escaped(says).to_string());
+        }
+        Ok(elsewhere)
+    };
+    let every = names.len() / SPREAD;
+    let spread = (0..SLOTS).zip(&names).step_by(every);
+    let mut any = ask_all(connection, By::Exists, spread, &mut judge)?;
+    if !any && is_cluster {
+        any = ask_all(connection, By::Exists, (0..SLOTS).zip(&names), &mut judge)?;
+    }
+    if !any {
+        return Ok(());
+    }
+    let words = words.unwrap_or_default();
+    Err(Error::new(
+        ErrorKind::Destination,
+        format!(
+            "the destination is a node of a cluster that does not serve every slot (asked about a key it says {words}), and \
+             --cluster no was given"
+        ),
+    )
+    .with_hint(
+        "leave --cluster no out: then each key goes to the node of its slot, and --node-map A=B says where nodes are \
+         reached that call themselves otherwise",
+    ))
 }
 
 /// The commands that tell whose a key is.

@@ -468,6 +468,16 @@ fn a_cluster_is_asked_node_by_node() {
         let node = |node: &Server| node.info("rdb_changes_since_last_save");
         cluster.nodes.iter().map(node).collect()
     };
+    // One node is not all of them, whatever is said.
+    let (planned, json) = plan_json(file, &url, &["--cluster", "no"]);
+    planned.ends_with(4);
+    let loaded = run(["load", file, "--to", &url, "--quiet", "--cluster", "no"]);
+    loaded.ends_with(4);
+    for words in ["MOVED ", "leave --cluster no out"] {
+        let planned = json["in_the_way"].as_str().unwrap_or_default();
+        assert!(planned.contains(words), "{json:#}");
+        assert!(loaded.stderr.contains(words), "{loaded:?}");
+    }
     assert!(sizes().iter().all(|n| n.as_deref() == Some("0")));
     let loaded = run(["load", file, "--to", &url, "--json", "--quiet"]);
     loaded.ends_with(1);
