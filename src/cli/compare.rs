@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdbridge::error::Escaped;
 use rdbridge::input::{Input, Inputs};
 use rdbridge::journal::InputId;
-use rdbridge::json::push_string;
+use rdbridge::json::{push_string, write_report};
 use rdbridge::meaning::Verdict;
 use rdbridge::meaning::digest::Digests;
 use rdbridge::replay::Policies;
@@ -31,7 +31,7 @@ use super::args::{Cluster, CompareArgs, ReadArgs};
 use super::arrival;
 use super::exit::Exit;
 use super::journal::{self, Loaded};
-use super::output::{Grouped, Out, Table, input_name, plural};
+use super::output::{Grouped, Out, Table, input_name, plural, report_text};
 use super::plan::{self, Run};
 use super::progress::Lines;
 use super::shards::{self, Because};
@@ -187,9 +187,7 @@ pub(crate) fn run(args: &CompareArgs, run: &Run, out: &mut Out) -> anyhow::Resul
         object.insert("ttl_tolerance_ms".into(), json!(args.ttl_tolerance));
         object.insert("names_not_found".into(), json!(missing));
         object.insert("exit_code".into(), json!(exit as u8));
-        serde_json::to_writer(&mut *out, &object)
-            .map_err(std::io::Error::from)
-            .and_then(|()| writeln!(out))
+        write_report(&mut *out, &object).and_then(|()| writeln!(out))
     } else {
         show(&report, inputs.len(), out)
     };
@@ -510,7 +508,7 @@ impl Listing {
         let mut line = b"{\"key\":".to_vec();
         push_string(&mut line, key);
         line.push(b',');
-        let rest = rest.to_string();
+        let rest = report_text(&rest);
         line.extend_from_slice(rest.get(1..).unwrap_or("}").as_bytes());
         line.push(b'\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,7 @@ use super::args::{ExportArgs, ExportFormat};
 use super::arrival;
 use super::exit::Exit;
 use super::load;
-use super::output::{Grouped, Out, input_name, plural};
+use super::output::{Grouped, Out, input_name, plural, report_text};
 use super::output_file::Data;
 use super::plan::{self, Run};
 
@@ -94,8 +94,9 @@ pub(crate) fn run(args: &ExportArgs, run: &Run, out: &mut Out) -> anyhow::Result
             "exit_code": exit as u8,
         });
         // Where the data is on standard output, the figures are not data.
+        let report = report_text(&report);
         if is_stdout {
-            super::say(&report.to_string());
+            super::say(&report);
         } else {
             writeln!(out, "{report}")?;
         }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use rdbridge::journal::{Counted, InputId, JournalFile, Ledger, Phase, Progress, Record};
+use rdbridge::json::write_report;
 use rdbridge::outcome::Outcome;
 use rdbridge::resp::{Address, Connector};
 use rdbridge::select::Names;
@@ -391,7 +392,7 @@ pub(crate) fn status(path: &Path, json: bool, out: &mut Out) -> anyhow::Result<E
         .into());
     };
     if json {
-        serde_json::to_writer(&mut *out, &record)?;
+        write_report(&mut *out, &record)?;
         writeln!(out)?;
         return Ok(Exit::Done);
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdbridge::error::Escaped;
 use rdbridge::input::{Input, Inputs, Tail, classify_tail};
 use rdbridge::journal::InputId;
+use rdbridge::json::write_report;
 use rdbridge::outcome::Outcome;
 use rdbridge::replay::Policies;
 use rdbridge::resp::Connector;
@@ -300,9 +301,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         object.insert("compare".into(), json!(compared));
         object.insert("digests".into(), json!(digests));
         object.insert("exit_code".into(), json!(exit as u8));
-        serde_json::to_writer(&mut *out, &object)
-            .map_err(std::io::Error::from)
-            .and_then(|()| writeln!(out))
+        write_report(&mut *out, &object).and_then(|()| writeln!(out))
     } else {
         show(&report, inputs.len(), out).and_then(|()| {
             compared

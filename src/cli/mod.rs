@@ -83,7 +83,7 @@ fn ended(result: anyhow::Result<Exit>, json: bool, out: &mut Out) -> ExitCode {
         Err(_) if out.is_closed() => Exit::Done.into(),
         Err(error) => {
             if json && out.is_untouched() {
-                let _ = writeln!(out, "{}", output::failure(&error));
+                let _ = writeln!(out, "{}", output::report_text(&output::failure(&error)));
             }
             // What was found so far is worth having.
             let _ = out.flush();

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd as _;
 
+use rdbridge::json::write_report;
 use serde::Serialize;
 
 pub(crate) use rdbridge::units::Grouped;
@@ -198,7 +199,15 @@ pub(crate) fn failure(error: &anyhow::Error) -> serde_json::Value {
 }
 
 fn value(out: &mut Out, content: &(impl Serialize + ?Sized)) -> io::Result<()> {
-    serde_json::to_writer(out, content).map_err(io::Error::from)
+    write_report(out, content)
+}
+
+/// A report as text.
+pub(crate) fn report_text(content: &(impl Serialize + ?Sized)) -> String {
+    let mut text = Vec::new();
+    // A vector takes everything, and JSON is UTF-8.
+    let _ = write_report(&mut text, content);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// The name of an input in JSON: as messages show it, it may be escaped already.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdbridge::error::Escaped;
 use rdbridge::input::Inputs;
+use rdbridge::json::write_report;
 use rdbridge::replay::Policies;
 use rdbridge::resp::{Arg, Connector, Trace};
 use rdbridge::select::Selection;
@@ -176,7 +177,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
             object.insert("names_not_found".into(), json!(missing));
             object.insert("exit_code".into(), json!(exit as u8));
         }
-        serde_json::to_writer(&mut *out, &object).map_err(std::io::Error::from)?;
+        write_report(&mut *out, &object)?;
         writeln!(out)?;
     } else {
         let address = connector.as_ref().map(|c| c.address.to_string());

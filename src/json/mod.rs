@@ -63,6 +63,7 @@ mod damage;
 mod key;
 mod number;
 mod opaque;
+mod report;
 #[cfg(feature = "serde")]
 mod serialize;
 mod stream;
@@ -74,6 +75,7 @@ mod text;
 pub use damage::Damage;
 pub use key::KeyWriter;
 pub use number::push_double;
+pub use report::write_report;
 #[cfg(feature = "serde")]
 pub use serialize::{Key, KeySerializer};
 pub(crate) use string::is_plain;

@@ -164,7 +164,7 @@ fn disturbing_character(bytes: &[u8]) -> Option<(u16, usize)> {
 }
 
 /// Appends a text. It may be a part of one, cut anywhere: [`Escaper`] then sees what was cut.
-fn push_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
+pub(super) fn push_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
     out.reserve(bytes.len());
     while let Some(at) = first_escaped(bytes) {
         let (run, rest) = bytes.split_at(at);

@@ -900,7 +900,7 @@ fn json_leaves_a_terminal_alone() {
         .key(2, "set", [&[1][..], &dump::string(evil)].concat())
         .finish(Crc::Right);
     let dir = Dir::new();
-    let file = dir.file("dump.rdb", dump);
+    let file = dir.file(&format!("{evil}.rdb"), dump);
     let is_odd = |c: char| {
         c.is_control() && !matches!(c, '\n' | '\r')
             || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -911,12 +911,17 @@ fn json_leaves_a_terminal_alone() {
         &["keys", "-q", "--format", "ndjson", &file],
         &["keys", "-q", "--format", "text", &file],
         &["keys", "-q", "--format", "csv", &file],
+        &["info", "-q", "--json", &file],
+        &["check", "-q", "--json", &file],
     ] {
         let ran = command::run(args);
         ran.ends_with(0);
         let odd = ran.stdout.chars().find(|c| is_odd(*c));
         assert_eq!(odd, None, "{args:?}");
-        if args[0] != "keys" {
+        if args.contains(&"--json") {
+            let json = ran.json();
+            assert_eq!(json["inputs"][0]["input"].as_str(), Some(&*file));
+        } else if args[0] != "keys" {
             let keys = objects(&ran.stdout);
             assert_eq!(
                 (keys[0]["key"].as_str(), keys[0]["value"].as_str()),
