@@ -67,12 +67,6 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Moves the run's instant, and what counts from it, by so many milliseconds.
-    pub fn begin_later(&mut self, ms: i64) {
-        self.now_ms = self.now_ms.saturating_add(ms);
-        self.transform.expiries = self.transform.expiries.later(ms);
-    }
-
     /// Whether values of this form do not go as they are, since expiries stand in them and change.
     #[must_use]
     #[inline]

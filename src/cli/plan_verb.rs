@@ -13,9 +13,9 @@ use rdbridge::resp::{Arg, Connector, Trace};
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
-use rdbridge::target::{Assumed, Facts, Mode, NodeMap};
+use rdbridge::target::{Assumed, Mode, NodeMap};
 use rdbridge::verbs::load::{self, OnConflict};
-use rdbridge::verbs::plan::{Fit, ForServer, Options, Plan, Report};
+use rdbridge::verbs::plan::{self as verb, Fit, ForServer, Options, Plan, Report};
 use rdbridge::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
@@ -56,6 +56,21 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     let mut inputs = run.inputs(&args.input, "plan")?;
     let mut selection = run.selection(&args.select, &args.input.how)?;
     let replace = OnConflict::from(args.policy.on_conflict) == OnConflict::Replace;
+    // A destination that is not there is said now, not after the dump was read.
+    let there = connector.as_ref();
+    let there = there
+        .map(|connector| verb::first_look(connector, &asking(args)))
+        .transpose()?;
+    let into_cluster = match args.cluster.cluster {
+        Cluster::Auto => there
+            .as_ref()
+            .is_some_and(|there| there.mode == Some(Mode::Cluster)),
+        asked => asked == Cluster::Yes,
+    };
+    // A load begins by the clock there.
+    let by_its_clock = there.as_ref().map(|there| run.by_clock_of(there));
+    let run = by_its_clock.as_ref().unwrap_or(run);
+    selection.at(run.now);
     let mut policies = arrival::policies(&args.arrival, run, replace, args.loss.allowed())?;
     let shift_ms = arrival::expiries(
         &args.arrival,
@@ -66,15 +81,6 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
         &mut policies,
     )?;
     let transform = policies.transform.clone();
-    // A destination that is not there is said now, not after the dump was read.
-    let mut into_cluster = args.cluster.cluster == Cluster::Yes;
-    if let Some(connector) = &connector {
-        let mut connection = connector.connect()?;
-        if inputs.len() > 1 && args.cluster.cluster == Cluster::Auto {
-            let facts = Facts::gather(&mut connection, &[])?;
-            into_cluster = facts.mode == Some(Mode::Cluster);
-        }
-    }
     let because = Because::of_or_say(&args.input, &inputs, into_cluster, args.shards.newest_wins);
     let (mut surveys, mut told) = (Vec::new(), Vec::new());
     for index in 0..inputs.len() {
@@ -116,7 +122,7 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     for (source, survey) in inputs.sources().iter().zip(&surveys) {
         told.push((source.name().to_owned(), found(survey, run)));
     }
-    let options = options(args, run, policies, &selection, &surveys);
+    let options = options(args, policies, &selection, &surveys);
     refuse_overlaps(
         &args.input.how,
         run,
@@ -137,13 +143,6 @@ pub(crate) fn run(args: &PlanArgs, run: &Run, out: &mut Out) -> anyhow::Result<E
     };
     look(&mut plan, args, run, &mut inputs, &surveys, &mut selection)?;
     let report = plan.finish(&surveys)?;
-    // A load begins by the clock there.
-    let ahead_ms = report
-        .there
-        .as_ref()
-        .and_then(|at| at.destination.clock_ahead_ms)
-        .filter(|_| !run.now_is_given);
-    let shift_ms = shift_ms.map(|ms| ms.saturating_add(ahead_ms.unwrap_or(0)));
     let missing = selection.missing()?.filter(|missing| !missing.is_empty());
     if let Some(missing) = &missing {
         super::say_missing(missing);
@@ -267,9 +266,19 @@ fn servers(args: &PlanArgs) -> Result<Vec<Assumed>> {
     }
 }
 
+/// How the destination is asked what it is.
+fn asking(args: &PlanArgs) -> Options {
+    Options {
+        probe: !args.no_probe,
+        cluster: args.cluster.cluster.asked(),
+        node_map: NodeMap::new(args.cluster.node_map.iter().cloned()),
+        assume: args.policy.assume,
+        ..Options::default()
+    }
+}
+
 fn options(
     args: &PlanArgs,
-    run: &Run,
     policies: Policies,
     selection: &Selection,
     surveys: &[Survey],
@@ -279,8 +288,6 @@ fn options(
     let left_out = libraries && policy.functions.is_none() && !selection.is_all();
     Options {
         policies,
-        by_its_clock: !run.now_is_given,
-        probe: !args.no_probe,
         measure: !args.no_probe,
         sample: args.sample.map(|percent| percent / 100.0),
         skip_functions: left_out || matches!(policy.functions, Some(Functions::Skip)),
@@ -291,10 +298,8 @@ fn options(
         untrusted: policy.trust.trust().untrusted,
         skip_damaged: policy.trust.trust().skip_damaged,
         rates: policy.gentle.rates(),
-        cluster: args.cluster.cluster.asked(),
-        node_map: NodeMap::new(args.cluster.node_map.iter().cloned()),
-        assume: policy.assume,
         spool_dir: plan::spool_dir(&args.input.how),
+        ..asking(args)
     }
 }
 

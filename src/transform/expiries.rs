@@ -56,7 +56,6 @@ impl TtlRules {
                 Some(Shift::By(ms)) => ms,
                 Some(Shift::FromSnapshot) => from_snapshot_ms,
             },
-            from_snapshot: self.shift == Some(Shift::FromSnapshot),
             least: self.min_ms.map(|ms| now_ms.saturating_add(ms)),
             most: self.max_ms.map(|ms| now_ms.saturating_add(ms)),
         }
@@ -138,8 +137,6 @@ impl fmt::Display for TtlRules {
 pub struct Expiries {
     strip: bool,
     shift_ms: i64,
-    /// The shift counts from the load's instant.
-    from_snapshot: bool,
     least: Option<i64>,
     most: Option<i64>,
 }
@@ -150,21 +147,6 @@ impl Expiries {
     #[inline]
     pub fn is_keep(self) -> bool {
         !self.strip && self.shift_ms == 0 && self.least.is_none() && self.most.is_none()
-    }
-
-    /// The same at an instant that is `ms` milliseconds later.
-    #[must_use]
-    pub fn later(self, ms: i64) -> Self {
-        let later = |at: i64| at.saturating_add(ms);
-        Self {
-            shift_ms: match self.from_snapshot {
-                true => later(self.shift_ms),
-                false => self.shift_ms,
-            },
-            least: self.least.map(later),
-            most: self.most.map(later),
-            ..self
-        }
     }
 
     /// Whether no expiry is left.
@@ -265,26 +247,6 @@ mod tests {
             "moved first, then bounded"
         );
         assert_eq!(arrives("shift,min=6s,max=7s", NOW + 1500), Some(NOW + 6500));
-    }
-
-    #[test]
-    fn at_a_later_instant_what_counts_from_it_is_later() {
-        for rules in [
-            "keep",
-            "strip",
-            "shift",
-            "shift=3s",
-            "min=1s,max=2s",
-            "shift,max=1s",
-        ] {
-            let rules: TtlRules = rules.parse().unwrap();
-            assert_eq!(
-                rules.at(NOW, 5000).later(70),
-                rules.at(NOW + 70, 5070),
-                "{rules}"
-            );
-            assert_eq!(rules.is_keep(), rules.at(NOW, 5000).is_keep());
-        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn replace_deletes_nothing_where_the_destination_is_ahead() {
     assert_eq!(report["outcomes"]["expired"], 1, "{ran:?}");
     assert_eq!(report["outcomes"]["restored_raw"], 1, "{ran:?}");
     assert_eq!(planned["servers"][0]["outcomes"]["expired"], 1, "{planned}");
+    assert_eq!(planned["inputs"][0]["expired"], 1, "{planned}");
     let ahead = report["clock_ahead_ms"].as_i64().expect("a number");
     assert!((3_598_000..3_602_000).contains(&ahead), "{ran:?}");
     assert!(

@@ -60,8 +60,6 @@ use crate::wire::crc64;
 pub struct Options {
     /// Expiry, databases, `REPLACE`, what may be lost, the run's instant.
     pub policies: Policies,
-    /// That instant is by our clock, and is to be by the destination's, as that of a load is.
-    pub by_its_clock: bool,
     /// Try `RESTORE`. Without it the table by product and version tells.
     pub probe: bool,
     /// Measure round trip and rate.
@@ -98,7 +96,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             policies: Policies::default(),
-            by_its_clock: false,
             probe: true,
             measure: true,
             sample: None,
@@ -302,12 +299,23 @@ fn as_text<S: serde::Serializer>(
         .serialize(serializer)
 }
 
+/// What the destination is, before the dump is read: with the clock by which a load would begin, that of the node which is
+/// furthest ahead.
+///
+/// # Errors
+/// Kind `Destination` where it cannot be reached, wants another login, or breaks off.
+pub fn first_look(connector: &Connector, options: &Options) -> Result<Facts> {
+    let nodes = Nodes::find(connector, (&[], b"rdbridge~probe"), options)?;
+    let (_, _, _, facts) = nodes.into_parts();
+    Ok(facts)
+}
+
 impl Plan {
     /// Asks a destination. What would keep a load from beginning is in the report, as far as it answers at all.
     ///
     /// # Errors
     /// Kind `Destination` where it cannot be reached, wants another login, or breaks off.
-    pub fn ask(connector: Connector, surveys: &[Survey], mut options: Options) -> Result<Self> {
+    pub fn ask(connector: Connector, surveys: &[Survey], options: Options) -> Result<Self> {
         let dbs: BTreeSet<u64> = surveys
             .iter()
             .flat_map(|survey| survey.dbs.keys())
@@ -324,10 +332,6 @@ impl Plan {
         } = nodes.try_all(surveys, &dbs, &types, &modules, &options)?;
         let shards = nodes.count();
         let (mut connections, topology, in_the_way, facts) = nodes.into_parts();
-        if options.by_its_clock {
-            let ahead_ms = facts.clock_ahead_ms.unwrap_or(0);
-            options.policies.begin_later(ahead_ms);
-        }
         let first = connections.first_mut().ok_or_else(no_node)?;
         let mut destination = Destination::ask(first, &facts)?;
         destination.shards = shards as u64;
