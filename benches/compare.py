@@ -325,7 +325,7 @@ def shard_rows(runs, bench, scale):
     ROWS.append(("three shards: CPU of the servers over that of one", path.stem, "", "", "", f"{median(shares):.2f} × ({spread(shares)})", "", "", "", ""))
 
 
-def cold(path, command):
+def cold(path, command, run=run):
     """One process that finds nothing of the file in memory, but waits for the disk."""
     file = os.open(path, os.O_RDONLY)
     os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -342,13 +342,57 @@ def cold_rows(runs, dump, path):
             "" if work[0] == "export" else "the disk's rate")
 
 
+class Room:
+    """A control group whose processes share so many bytes of memory, pages of files included (Linux, as root)."""
+
+    def __init__(self, bytes):
+        v1, v2 = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
+        root, limit = (v1, "memory.limit_in_bytes") if v1.is_dir() else (v2, "memory.max")
+        self.path = root / f"rdbridge-bench-{os.getpid()}"
+        self.path.mkdir()
+        try:
+            (self.path / limit).write_text(str(bytes))
+        except OSError:
+            self.path.rmdir()
+            raise
+
+    def around(self, command):
+        """The command, which begins with going in there."""
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', self.path / "cgroup.procs", *command]
+
+    def leave(self):
+        self.path.rmdir()
+
+
+ROOM = 64 << 20
+
+
+def limited_rows(runs, dump, path):
+    """A dump that is many times larger than the memory that it may use."""
+    try:
+        room = Room(ROOM)
+    except OSError as error:
+        print(f"compare: no rows with limited memory: {error}", file=sys.stderr)
+        return
+    try:
+        # Pages that are in memory already are on nobody's account.
+        load_by = lambda ours: cold(path, [*ours, "load", "--restart", "--quiet", path, "--to", "{url}"], into_fresh)
+        dd = room.around(["dd", f"if={path}", "of=/dev/null", "bs=1M", "status=none"])
+        mine, theirs = alternate(runs, lambda: cold(path, room.around([OURS, "info", path])), lambda: cold(path, dd))
+        row(f"info in a cgroup of {ROOM >> 20} MiB, page cache dropped", dump, "dd of the file, likewise", mine, theirs, "the disk's rate")
+        mine, theirs = alternate(runs, lambda: load_by(room.around([OURS])), lambda: load_by([OURS]))
+        row(f"load in a cgroup of {ROOM >> 20} MiB", dump, "our load with all memory", mine, theirs, "≤ 1.05 ×", faster=False)
+    finally:
+        room.leave()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bench", type=pathlib.Path, required=True)
     parser.add_argument("--rivals", type=pathlib.Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dumps", default="medium,large,big,gig")
-    parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,cold,memory,reencode,commands,shards")
+    parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,cold,limited,memory,reencode,commands,shards")
     parser.add_argument("--scale", type=float, default=1.0, help="how large the dumps are that reencode, commands and shards make: 1 is what the table wants")
     parser.add_argument("--write-readme", action="store_true")
     options = parser.parse_args()
@@ -395,6 +439,8 @@ def main():
             compare_rows(options.runs if dump == "medium" else max(2, options.runs // 2), dump, path)
         if "cold" in only and dump == "large":
             cold_rows(options.runs, dump, path)
+        if "limited" in only and dump == "large":
+            limited_rows(max(2, options.runs // 2), dump, path)
     if "memory" in only and "gig" in dumps:
         for name in ("gig-random", "gig-text"):
             path = options.bench / f"{name}.rdb"
