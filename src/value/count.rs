@@ -67,6 +67,7 @@ pub(super) fn claimed(entry: &Entry<'_>) -> Result<Option<u64>> {
     let mut cursor = Cursor::new(entry.value, entry.value_offset);
     let cursor = &mut cursor;
     let redis = entry.dialect == Dialect::Redis;
+    let room = &mut Head::default();
     Ok(match entry.value_type {
         ValueType::STRING => Some(1),
         ValueType::LIST
@@ -74,10 +75,10 @@ pub(super) fn claimed(entry: &Entry<'_>) -> Result<Option<u64>> {
         | ValueType::ZSET
         | ValueType::HASH
         | ValueType::ZSET_2 => Some(length::read(cursor)?),
-        ValueType::HASH_ZIPMAP => zipmap::count(&head(cursor)?).map(u64::from),
+        ValueType::HASH_ZIPMAP => zipmap::count(head(cursor, room)?).map(u64::from),
         ValueType::LIST_ZIPLIST => ziplist_count(cursor)?,
         ValueType::ZSET_ZIPLIST | ValueType::HASH_ZIPLIST => halved(ziplist_count(cursor)?),
-        ValueType::SET_INTSET => intset::header(&head(cursor)?)
+        ValueType::SET_INTSET => intset::header(head(cursor, room)?)
             .ok()
             .map(|header| u64::from(header.count)),
         ValueType::HASH_LISTPACK | ValueType::ZSET_LISTPACK => halved(listpack_count(cursor)?),
@@ -110,21 +111,23 @@ pub(super) fn claimed(entry: &Entry<'_>) -> Result<Option<u64>> {
     })
 }
 
+/// Room for the largest header and one byte more, since a blob is never without its end byte.
+type Head = [u8; ziplist::HEADER + 1];
+
 /// The first bytes of the blob at the cursor.
-fn head(cursor: &mut Cursor<'_>) -> Result<Vec<u8>> {
-    // One byte more than the largest header, since a blob is never without its end byte.
-    Ok(Str::read(cursor)?.preview(ziplist::HEADER.saturating_add(1)))
+fn head<'h, 'd: 'h>(cursor: &mut Cursor<'d>, room: &'h mut Head) -> Result<&'h [u8]> {
+    Ok(Str::read(cursor)?.head(room))
 }
 
 fn listpack_count(cursor: &mut Cursor<'_>) -> Result<Option<u64>> {
-    Ok(listpack::header(&head(cursor)?)
+    Ok(listpack::header(head(cursor, &mut Head::default())?)
         .ok()
         .filter(|header| header.count != listpack::COUNT_UNKNOWN)
         .map(|header| u64::from(header.count)))
 }
 
 fn ziplist_count(cursor: &mut Cursor<'_>) -> Result<Option<u64>> {
-    Ok(ziplist::header(&head(cursor)?)
+    Ok(ziplist::header(head(cursor, &mut Head::default())?)
         .ok()
         .filter(|header| header.count != ziplist::COUNT_UNKNOWN)
         .map(|header| u64::from(header.count)))

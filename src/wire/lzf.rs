@@ -239,6 +239,40 @@ pub fn is_sound(compressed: &[u8], ulen: u64) -> bool {
     made as u64 == ulen
 }
 
+/// The first bytes that `compressed` makes, as many as `out` has room for: what they say may be believed or not, so a step that
+/// cannot be done ends them without a word.
+#[must_use]
+pub fn head<'o>(compressed: &[u8], out: &'o mut [u8]) -> &'o [u8] {
+    let mut rest = compressed;
+    let mut made = 0usize;
+    while made < out.len()
+        && let Some(Ok(op)) = next_op(&mut rest)
+    {
+        match op {
+            Op::Literal(run) => {
+                for (to, from) in out.iter_mut().skip(made).zip(run) {
+                    *to = *from;
+                    made = made.wrapping_add(1);
+                }
+            }
+            Op::Copy { distance, length } => {
+                let Some(from) = made.checked_sub(distance) else {
+                    break;
+                };
+                for at in from..from.wrapping_add(length) {
+                    let byte = out.get(at).copied();
+                    let (Some(byte), Some(to)) = (byte, out.get_mut(made)) else {
+                        break;
+                    };
+                    *to = byte;
+                    made = made.wrapping_add(1);
+                }
+            }
+        }
+    }
+    out.get(..made).unwrap_or_default()
+}
+
 /// Says which of the three ways to fail it was. `made` is how many bytes were written before the step at `rest`.
 #[cold]
 fn explain(compressed: &[u8], rest: &[u8], made: u64, claimed: u64, offset: u64) -> Error {
@@ -414,6 +448,30 @@ mod tests {
         }
         assert!(stream.next_piece().unwrap().is_none(), "fused at the end");
         Ok(out)
+    }
+
+    #[test]
+    fn the_head_is_the_beginning_of_the_whole() {
+        let texts = [
+            b"a".repeat(300),
+            b"\x0b\0\0\0\x0a\0\0\0\0\0\xff".repeat(20),
+            (0..500u16).flat_map(|n| (n / 8).to_le_bytes()).collect(),
+        ];
+        for text in texts {
+            let compressed = ::lzf::compress(&text).unwrap();
+            for most in [0, 1, 2, 11, 40, 299, 5000] {
+                let mut room = vec![7; most];
+                assert_eq!(head(&compressed, &mut room), &text[..most.min(text.len())]);
+            }
+        }
+        // What cannot be done ends it: a copy from before the start, a run that is cut short.
+        for (bad, made) in [
+            (&b"\x00a\x20\x05"[..], &b"a"[..]),
+            (b"\x00a\x09bc", b"a"),
+            (b"", b""),
+        ] {
+            assert_eq!(head(bad, &mut [0; 11]), made);
+        }
     }
 
     fn both(compressed: &[u8], ulen: usize) -> Option<Vec<u8>> {

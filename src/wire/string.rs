@@ -170,6 +170,27 @@ impl<'data> Str<'data> {
         out
     }
 
+    /// The first logical bytes, as many as `room` has: for a header that is believed, without decompressing what is behind it.
+    #[must_use]
+    pub fn head<'s>(&self, room: &'s mut [u8]) -> &'s [u8]
+    where
+        'data: 's,
+    {
+        match *self {
+            Str::Raw(bytes) => bytes.get(..room.len()).unwrap_or(bytes),
+            Str::Int(value) => {
+                let mut digits = itoa::Buffer::new();
+                let digits = digits.format(value).as_bytes();
+                let length = digits.len().min(room.len());
+                for (to, from) in room.iter_mut().zip(digits) {
+                    *to = *from;
+                }
+                room.get(..length).unwrap_or_default()
+            }
+            Str::Lzf(packed) => lzf::head(packed.compressed, room),
+        }
+    }
+
     /// Appends `bytes` as a raw string.
     pub fn write_raw(out: &mut Vec<u8>, bytes: &[u8]) {
         length::write(out, bytes.len() as u64);
