@@ -1,14 +1,22 @@
 //! A load that others can live with: rates, replicas that are not outrun, clients that are not kept waiting.
 
 use std::process::Command;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdbridge::pace::Rates;
+use rdbridge::select::Selection;
+use rdbridge::snapshot::Snapshot;
+use rdbridge::verbs::load::{KeyEvent, Load, Options, PauseEvent, Watcher, survey};
+
 use super::support::command::{Dir, Ran, program, run, run_with};
-use super::support::dump::{Crc, Dump};
+use super::support::dump::{Crc, Dump, length, string};
+use super::support::loading::{connector, options};
+use super::support::proxy::{Fault, On, Proxy};
 use super::support::recorder::{REDIS, Recorder};
 use super::support::say_aloud;
-use super::support::server::Server;
+use super::support::server::{Server, free_port};
 use super::support::wire::Client;
 
 /// Strings of `bytes` each.
@@ -214,22 +222,32 @@ fn replicas_that_come_go_and_begin_anew_are_said() {
     }
 }
 
-/// Cuts the connections whose last command this was. Gives how many.
-fn cut_those(client: &mut Client, command: &str) -> usize {
-    let mut ask = |words: &[&str]| {
-        let words = words.iter().map(|word| word.as_bytes().to_vec());
-        client.ask(&[words.collect()]).remove(0)
-    };
-    let redis::Value::BulkString(clients) = ask(&["CLIENT", "LIST"]) else {
+fn ask(client: &mut Client, words: &[&str]) -> redis::Value {
+    let words = words.iter().map(|word| word.as_bytes().to_vec());
+    client.ask(&[words.collect()]).remove(0)
+}
+
+/// The connections whose last command this was.
+fn those(client: &mut Client, command: &str) -> Vec<String> {
+    let redis::Value::BulkString(clients) = ask(client, &["CLIENT", "LIST"]) else {
         panic!("no list");
     };
     let clients = String::from_utf8(clients).expect("text");
     let last = format!(" cmd={command} ");
-    let those = clients
+    clients
         .lines()
         .filter(|client| client.contains(&last))
-        .filter_map(|client| client.strip_prefix("id=")?.split(' ').next());
-    those.map(|id| ask(&["CLIENT", "KILL", "ID", id])).count()
+        .filter_map(|client| Some(client.strip_prefix("id=")?.split(' ').next()?.to_owned()))
+        .collect()
+}
+
+/// Cuts them. Gives how many.
+fn cut_those(client: &mut Client, command: &str) -> usize {
+    let those = those(client, command);
+    for id in &those {
+        ask(client, &["CLIENT", "KILL", "ID", id]);
+    }
+    those.len()
 }
 
 /// Cuts the connections over which it is asked for replicas and evictions.
@@ -267,10 +285,7 @@ fn nothing_is_sent_while_replicas_cannot_be_seen() {
     let mut client = Client::connect(master.port());
     let loading = load_slowly(&master, &dir, "4MB", &[]);
     wait_until("it has begun", || dbsize(&master) > 100);
-    let ask = |client: &mut Client, words: &str| {
-        let words = words.split(' ').map(|word| word.as_bytes().to_vec());
-        client.ask(&[words.collect()]).remove(0)
-    };
+    let ask = |client: &mut Client, words: &str| ask(client, &words.split(' ').collect::<Vec<_>>());
     ask(&mut client, "CONFIG SET maxclients 1");
     cut_watches(&mut client);
     thread::sleep(Duration::from_millis(500));
@@ -284,6 +299,100 @@ fn nothing_is_sent_while_replicas_cannot_be_seen() {
     assert_eq!(report["pauses"], 0, "{ran:?}");
     let words = "was lost: nothing is sent until it is open again";
     assert_eq!(ran.stderr.matches(words).count(), 1, "{ran:?}");
+}
+
+/// A load of which nothing is kept but what was said.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Watcher for Notes {
+    fn key(&self, _: &KeyEvent<'_>) {}
+    fn note(&self, text: &str) {
+        self.0.lock().expect("not poisoned").push(text.to_owned());
+    }
+    fn pause(&self, event: &PauseEvent<'_>) {
+        self.note(&format!("pause: {}", event.reason));
+    }
+}
+
+/// Where they stay unseen, that counts as a connection that is lost: the load begins anew with what is there then.
+#[test]
+fn a_load_that_cannot_see_replicas_for_long_asks_everything_anew() {
+    let master = Server::start("redis-7.0");
+    let _replica = replica_of(&master);
+    let data = dump(3000, 1000);
+    let proxy = Proxy::start(master.port(), On::Data, Fault::None);
+    let options = Options {
+        rates: Rates {
+            bytes: Some(2_000_000),
+            ..Rates::default()
+        },
+        longest_blind: Duration::from_millis(600),
+        retry_for: Duration::from_secs(30),
+        ..options()
+    };
+    let (url, notes) = (proxy.url(), Notes::default());
+    let report = thread::scope(|scope| {
+        let loading = scope.spawn(|| {
+            let snapshot = Snapshot::parse(&data).expect("a dump");
+            let now = options.policies.now_ms;
+            let mut all = Selection::all();
+            let survey = survey(&snapshot, &mut all, now, &mut |_| Ok(())).expect("sound");
+            let surveys = std::slice::from_ref(&survey);
+            let mut load = Load::begin(connector(&url), surveys, options).expect("begins");
+            loop {
+                load.replay(0, &snapshot, &survey, &mut all, &notes, &mut |_| Ok(()))
+                    .expect("a selection that can be asked");
+                if !load.again(&notes, &mut |_| Ok(())) {
+                    return load.finish();
+                }
+            }
+        });
+        wait_until("it has begun", || dbsize(&master) > 100);
+        let mut client = Client::connect(master.port());
+        wait_until("it is watched", || those(&mut client, "info").len() == 1);
+        thread::sleep(Duration::from_millis(200));
+        // What is open stays so; nothing more can be opened.
+        proxy.move_to(free_port());
+        wait_until("it is cut", || cut_those(&mut client, "info") > 0);
+        let is_paused = || {
+            let notes = notes.0.lock().expect("not poisoned");
+            notes.iter().any(|note| note.starts_with("pause: "))
+        };
+        wait_until("it pauses", is_paused);
+        let sent = dbsize(&master);
+        assert!(sent < 3000, "it was held before its end");
+        proxy.move_to(master.port());
+        loading.join().expect("it ends")
+    });
+    let notes = notes.0.into_inner().expect("not poisoned");
+    assert!(report.is_clean() && report.adds_up(), "{report:?}");
+    assert!(report.pauses > 0, "{report:?}");
+    assert_eq!(dbsize(&master), 3000, "{report:?}");
+    let lost = "was lost: nothing is sent until it is open again";
+    let place = |words: &str| notes.iter().position(|note| note.contains(words));
+    assert!(place(lost).is_some(), "{notes:?}");
+    assert!(place(lost) < place("pause: "), "{notes:?}");
+}
+
+/// A destination that lets in no client but the one that writes: it is loaded, and what is not seen is said.
+#[test]
+fn watches_that_cannot_be_opened_are_said_and_hold_nothing() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", dump(3000, 100));
+    server.run("CONFIG SET maxclients 1");
+    let url = server.url();
+    let flags = ["--max-latency", "20", "--max-keys-per-sec", "3000"];
+    let ran = run([&["load", &file, "--to", &url, "--json"][..], &flags].concat());
+    let report = ran.ends_with(0).json();
+    assert_eq!(report["outcomes"]["restored_raw"], 3000, "{ran:?}");
+    for words in [
+        "what other clients wait for cannot be measured now",
+        "cannot be opened: evictions and replicas (--max-replica-lag) are not seen",
+    ] {
+        assert_eq!(ran.stderr.matches(words).count(), 1, "{words}: {ran:?}");
+    }
 }
 
 #[test]
@@ -344,6 +453,71 @@ fn other_clients_are_served_while_a_load_minds_their_latency() {
         "another client waits {unbound:?} in the midst of a load, {bound:?} with --max-latency 10"
     ));
     assert!(bound * 2 < unbound, "{bound:?}, {unbound:?} without bound");
+}
+
+/// A real server, and sorted sets each of which holds it for more than a tenth of a second when it goes by one `RESTORE`.
+#[test]
+fn a_client_of_a_real_server_is_served_while_a_load_minds_its_latency() {
+    const SETS: usize = 2;
+    const MEMBERS: u64 = 150_000;
+    let value = (0..MEMBERS).fold(length(MEMBERS), |mut value, i| {
+        value.extend(string(format!("member:{i:09}")));
+        value.extend(((i * 7919 % MEMBERS) as f64).to_le_bytes());
+        value
+    });
+    let data = (0..SETS)
+        .fold(Dump::redis(9).select_db(0), |dump, i| {
+            dump.key(5, format!("set{i}"), value.clone())
+        })
+        .finish(Crc::Right);
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", data);
+    let server = Server::start("redis-7.0");
+    let late = |flags: &[&str]| {
+        server.run("FLUSHALL");
+        let url = server.url();
+        let args = ["load", &file, "--to", &url, "--no-journal", "--json"];
+        let mut load = program();
+        load.args(args).args(flags);
+        thread::scope(|scope| {
+            let loading = scope.spawn(|| run_with(&mut load, b""));
+            let mut client = Client::connect(server.port());
+            let mut waits = Vec::new();
+            while !loading.is_finished() {
+                let asked = Instant::now();
+                for words in [&["GET", "mine"][..], &["PING"]] {
+                    ask(&mut client, words);
+                }
+                waits.push(asked.elapsed());
+                thread::sleep(Duration::from_millis(3));
+            }
+            let ran = loading.join().expect("it ends");
+            let report = ran.ends_with(0).json();
+            assert_eq!(report["adds_up"], true, "{ran:?}");
+            assert_eq!(dbsize(&server), SETS as u64, "{ran:?}");
+            waits.sort_unstable();
+            let longest = waits[waits.len() - 1];
+            // As many are longer as there are values, but one: no single one decides.
+            (waits[waits.len().saturating_sub(SETS)], longest)
+        })
+    };
+    let mut seen = Vec::new();
+    let is_served = (0..3).any(|_| {
+        let (unbound, bound) = (
+            late(&["--max-stall", "5000"]),
+            late(&["--max-latency", "10"]),
+        );
+        seen.push(format!(
+            "{:?} without (at most {:?}), {:?} with it (at most {:?})",
+            unbound.0, unbound.1, bound.0, bound.1
+        ));
+        bound.0 * 2 < unbound.0
+    });
+    say_aloud(&format!(
+        "--max-latency 10: a client of redis-7.0 waits {}",
+        seen.join("; ")
+    ));
+    assert!(is_served, "{seen:?}");
 }
 
 /// Names are read at no other rate than values, and a connection that is lost meanwhile is no reason to give up.

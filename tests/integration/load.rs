@@ -14,9 +14,10 @@ use rdbridge::select::{Criteria, Selection};
 use rdbridge::time::Timestamp;
 use rdbridge::verbs::load::{FunctionPolicy, OnConflict, Options};
 
-use super::support::command;
+use super::support::command::{self, Dir, program, run_with};
 use super::support::contents::{Meaning, read};
 use super::support::dump::{Crc, Dump, length, string};
+use super::support::journaled::wait_until;
 use super::support::loading::{connector, load, load_some, now_ms, options};
 use super::support::samples;
 use super::support::server::{Server, all, free_port, version_of};
@@ -641,6 +642,47 @@ fn an_evicting_server_stops_the_load() {
         assert!((19_000..=20_000).contains(&known), "{name}: {known}");
         assert!(!loaded.report.is_clean(), "{name}");
     }
+}
+
+/// The same through the command, where the policy is changed while it runs: exit code and words, whoever reads them.
+#[test]
+fn an_evicting_server_shows_in_the_exit_code() {
+    let server = Server::start("redis-7.0");
+    let dir = Dir::new();
+    let file = dir.file("dump.rdb", twenty_megabytes());
+    let url = server.url();
+    let rate = ["--max-bytes-per-sec", "8MB", "--no-growth-check"];
+    let mut command = program();
+    command
+        .args(["load", &file, "--to", &url, "--json"])
+        .args(rate);
+    let loading = thread::spawn(move || run_with(&mut command, b""));
+    wait_until("it has begun", || dbsize(&server) > 500);
+    limit(&server, "allkeys-lru", 2 << 20);
+    let ran = loading.join().expect("it ends");
+    let report = ran.ends_with(4).json();
+    for words in [
+        "the destination evicted ",
+        "keys are lost behind its OK",
+        "--allow-eviction",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+    let evicted = report["evicted"].as_u64().expect("known");
+    assert!(evicted > 0 && report["adds_up"] == true, "{ran:?}");
+    assert!(
+        report["outcomes"]["not_reached"].as_u64() > Some(1000),
+        "{ran:?}"
+    );
+
+    // Who allows it is told all the same: not everything is there.
+    server.run("CONFIG SET maxmemory 0");
+    server.run("FLUSHALL");
+    limit(&server, "allkeys-lru", 6 << 20);
+    let args = ["load", &file, "--to", &url, "--json", "--no-journal"];
+    let allowed = run_with(program().args(args).arg("--allow-eviction"), b"");
+    let report = allowed.ends_with(1).json();
+    assert!(report["evicted"].as_u64() > Some(0), "{allowed:?}");
 }
 
 #[test]

@@ -21,9 +21,6 @@ const EVERY: Duration = Duration::from_millis(100);
 /// How often the end of the run is looked for.
 const NAP: Duration = Duration::from_millis(20);
 
-/// A pass that sends nothing because it cannot see the replicas ends after so long: the next one asks everything anew.
-const LONGEST_BLIND: Duration = Duration::from_secs(30);
-
 /// The counter, `None` where the destination hides it.
 pub(super) fn evicted_keys(connection: &mut Connection) -> Result<Option<u64>> {
     let reply = connection.request(&[Arg::from("INFO"), Arg::from("stats")])?;
@@ -56,6 +53,8 @@ pub(super) struct Run<'run> {
     pub(super) done: &'run AtomicBool,
     /// Replicas may be so many bytes behind; `None`: as far as they like.
     pub(super) most_lag: Option<u64>,
+    /// A pass that sends nothing because it cannot see the replicas ends after so long: the next one asks everything anew.
+    pub(super) longest_blind: Duration,
     pub(super) lag: &'run lag::Watch,
     pub(super) growth: &'run growth::Growth,
     pub(super) pace: &'run Pace,
@@ -125,12 +124,12 @@ impl Watch {
         if tries > 1 {
             let meanwhile = match held {
                 true => "nothing is sent until it is open again",
-                false => "evictions and replicas are not seen until it is open again",
+                false => "evictions and replicas (--max-replica-lag) are not seen until it is open",
             };
             run.lag
                 .say_lost(run.watcher, &format!("{meanwhile} ({})", error.what()));
         }
-        if held && lost_for >= LONGEST_BLIND {
+        if held && lost_for >= run.longest_blind {
             run.stop.pause(error, Why::Lost);
         }
     }

@@ -209,13 +209,16 @@ impl Watch {
 
     /// Says, once, that the connection to ask over is not there.
     pub(super) fn say_lost(&self, watcher: &dyn Watcher, what_then: &str) {
-        let said = self
-            .0
-            .lock()
-            .map(|mut state| std::mem::replace(&mut state.said_lost, true));
-        if !said.unwrap_or(true) {
+        let Ok(mut state) = self.0.lock() else {
+            return;
+        };
+        if !std::mem::replace(&mut state.said_lost, true) {
+            let what = match state.asked {
+                Some(_) => "was lost",
+                None => "cannot be opened",
+            };
             watcher.note(&format!(
-                "the connection that watches the destination's replicas and evictions was lost: {what_then}"
+                "the connection that watches the destination's replicas and evictions {what}: {what_then}"
             ));
         }
     }

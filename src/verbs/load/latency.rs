@@ -4,11 +4,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::shards::{Shard, Shards};
+use super::Watcher;
+use super::links::Links;
+use super::shards::Shards;
 use super::stop::Stop;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pace::Pace;
-use crate::resp::{Arg, Connection};
+use crate::resp::Arg;
 
 /// Between two questions.
 const EVERY: Duration = Duration::from_millis(20);
@@ -26,60 +28,71 @@ fn next(window: usize, delay: Duration, allowed: Duration) -> usize {
     }
 }
 
-/// A shard, the connection to it once there is one, and the shortest time that an answer took.
-struct Asked<'run> {
-    shard: &'run Shard,
-    connection: Option<Connection>,
-    shortest: Duration,
+/// What was said of it, once for a load.
+#[derive(Debug, Default)]
+pub(super) struct Said(AtomicBool);
+
+/// What measuring needs to know.
+pub(super) struct Run<'run> {
+    pub(super) shards: &'run Shards,
+    pub(super) allowed: Duration,
+    pub(super) pace: &'run Pace,
+    pub(super) stop: &'run Stop,
+    pub(super) done: &'run AtomicBool,
+    pub(super) watcher: &'run dyn Watcher,
+    pub(super) said: &'run Said,
 }
 
-impl Asked<'_> {
-    /// How much longer than the shortest time an answer takes now.
-    fn delay(&mut self) -> Result<Duration> {
-        let open = match &mut self.connection {
-            Some(open) => open,
-            None => self.connection.insert(self.shard.connector.connect()?),
-        };
-        let asked = Instant::now();
-        open.request(&[Arg::from("PING")])?;
-        let took = asked.elapsed();
-        self.shortest = self.shortest.min(took);
-        Ok(took.saturating_sub(self.shortest))
+/// Measures and adjusts until the pass is done; without connections of its own the window stays small, which is said. In a
+/// cluster the slowest shard counts.
+pub(super) fn run(run: &Run<'_>) {
+    let mut window = START;
+    run.pace.bound(window);
+    let mut links = Links::to(run.shards);
+    // Of each shard, the shortest time that an answer took.
+    let mut shortest = vec![Duration::MAX; run.shards.list().len()];
+    let is_over = || run.done.load(Ordering::Acquire) || run.stop.is_set();
+    while !is_over() {
+        if links.may_ask() {
+            window = match longest(&mut links, &mut shortest) {
+                Ok(delay) => {
+                    links.answered();
+                    next(window, delay, run.allowed)
+                }
+                Err(error) => {
+                    // What is lost is opened anew at once: only where that fails it is worth a word.
+                    if links.failed().0 > 1 && !is_over() {
+                        say_blind(run, &error);
+                    }
+                    START
+                }
+            };
+            run.pace.bound(window);
+        }
+        std::thread::sleep(EVERY);
     }
 }
 
-/// Measures and adjusts until the pass is done; without connections of its own the window stays small. In a cluster the
-/// slowest shard counts.
-pub(super) fn run(shards: &Shards, allowed: Duration, pace: &Pace, stop: &Stop, done: &AtomicBool) {
-    let mut window = START;
-    pace.bound(window);
-    let mut asked: Vec<Asked<'_>> = shards
-        .list()
-        .iter()
-        .map(|shard| Asked {
-            shard,
-            connection: None,
-            shortest: Duration::MAX,
-        })
-        .collect();
-    while !done.load(Ordering::Acquire) && !stop.is_set() {
-        let delays = asked.iter_mut().map(Asked::delay);
-        let longest = delays
-            .into_iter()
-            .try_fold(Duration::ZERO, |longest, delay| {
-                delay.map(|delay| longest.max(delay))
-            });
-        window = match longest {
-            Ok(delay) => next(window, delay, allowed),
-            Err(_) => {
-                for shard in &mut asked {
-                    shard.connection = None;
-                }
-                START
-            }
-        };
-        pace.bound(window);
-        std::thread::sleep(EVERY);
+/// How much longer than its shortest time an answer takes now, of the slowest shard.
+fn longest(links: &mut Links<'_>, shortest: &mut [Duration]) -> Result<Duration> {
+    let mut longest = Duration::ZERO;
+    for (link, shortest) in links.each().iter_mut().zip(shortest) {
+        let connection = link.open()?;
+        let asked = Instant::now();
+        connection.request(&[Arg::from("PING")])?;
+        let took = asked.elapsed();
+        *shortest = took.min(*shortest);
+        longest = longest.max(took.saturating_sub(*shortest));
+    }
+    Ok(longest)
+}
+
+fn say_blind(run: &Run<'_>, error: &Error) {
+    if !run.said.0.swap(true, Ordering::Relaxed) {
+        run.watcher.note(&format!(
+            "what other clients wait for cannot be measured now: no more than {START} commands are under way until it can ({}; --max-latency)",
+            error.what()
+        ));
     }
 }
 

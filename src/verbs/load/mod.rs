@@ -134,6 +134,9 @@ pub struct Options {
     pub max_stall: Option<Duration>,
     /// While a replica of the destination is more bytes behind, nothing is sent; `None`: that is not looked at.
     pub max_replica_lag: Option<u64>,
+    /// Where there were replicas and they cannot be seen any more, nothing is sent; after so long it counts as a loss of the
+    /// connection, and everything is asked anew.
+    pub longest_blind: Duration,
     /// How much may be under way on each.
     pub window: WindowOptions,
     /// Product and version by the user's word.
@@ -187,6 +190,7 @@ impl Default for Options {
             max_latency: None,
             max_stall: None,
             max_replica_lag: Some(64 << 20),
+            longest_blind: Duration::from_secs(30),
             window: WindowOptions::default(),
             assume: None,
             cluster: Clustering::Auto,
@@ -312,6 +316,7 @@ pub struct Load {
     verified: Verified,
     pace: Pace,
     lag: lag::Watch,
+    latency_said: latency::Said,
     /// The longest time in which no key could get through.
     longest_pause: Duration,
     /// Entries of each input.
@@ -548,6 +553,7 @@ impl Load {
             verified: Verified::default(),
             pace: Pace::new(rates),
             lag: lag::Watch::default(),
+            latency_said: latency::Said::default(),
             longest_pause: Duration::ZERO,
             entries: surveys.iter().map(|survey| survey.entries).collect(),
             dbs,

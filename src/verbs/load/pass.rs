@@ -115,6 +115,7 @@ impl Load {
                     stop: &stop,
                     done: &done,
                     most_lag: self.options.max_replica_lag,
+                    longest_blind: self.options.longest_blind,
                     lag: &self.lag,
                     growth: &self.growth,
                     pace: &self.pace,
@@ -125,8 +126,16 @@ impl Load {
                 scope.spawn(move || evictions.run(&watch));
             }
             if let Some(allowed) = self.options.max_latency {
-                let (shards, pace, stop, done) = (&self.shards, &self.pace, &stop, &done);
-                scope.spawn(move || latency::run(shards, allowed, pace, stop, done));
+                let measured = latency::Run {
+                    shards: &self.shards,
+                    allowed,
+                    pace: &self.pace,
+                    stop: &stop,
+                    done: &done,
+                    watcher,
+                    said: &self.latency_said,
+                };
+                scope.spawn(move || latency::run(&measured));
             }
             // Under `replace` a second entry of a key is answered like the first. Under the other policies it cannot be, so
             // where no key existed, none stands twice, and the search can wait for the first one that did.
