@@ -240,7 +240,7 @@ impl<'d, F: Findings> HashCommands<'d, F> {
             if !self.any_expiry {
                 return Ok(false);
             }
-            if !vocabulary.field_expiry {
+            if !vocabulary.field_expiry && vocabulary.member_expiry.is_none() {
                 losses.add(Loss::FieldExpiry);
                 return Ok(false);
             }
@@ -248,7 +248,10 @@ impl<'d, F: Findings> HashCommands<'d, F> {
             self.any_expiry = false;
             self.hash.rewind(&self.start);
         }
-        self.expiries(batch)
+        match vocabulary.member_expiry.filter(|_| !vocabulary.field_expiry) {
+            Some(command) => self.next_expiry(batch, command),
+            None => self.expiries(batch),
+        }
     }
 
     fn fields(&mut self, batch: &mut Batch<'d>, vocabulary: &Vocabulary) -> Result<bool> {
@@ -282,6 +285,21 @@ impl<'d, F: Findings> HashCommands<'d, F> {
             self.any_expiry |= expiry.is_some();
         }
         Ok(batch.has_elements())
+    }
+
+    /// `PEXPIREMEMBERAT key field ms` for the next field with an expiry.
+    fn next_expiry(&mut self, batch: &mut Batch<'d>, command: &'static str) -> Result<bool> {
+        let hash = &mut self.hash;
+        while let Some((name, _, expiry)) = hash.step()? {
+            if let Some(expiry) = expiry {
+                batch.begin(command);
+                let (name, slot, element) = name_of(hash, name);
+                batch.part(name, slot, &element);
+                batch.int(expiry);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// `HPEXPIREAT key ms FIELDS n field…` for fields in a row that share their time.

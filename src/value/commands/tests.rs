@@ -347,6 +347,19 @@ fn what_cannot_be_carried_is_said() {
     assert_eq!(losses, ["access-times"]);
     let (_, losses) = all_of(&set, old, Limits::default());
     assert_eq!(losses, ["member-expiry", "access-times"]);
+    // Field expiries of Redis go by the same command, one by one.
+    let bytes = hex("03 05 0167 c002 44d2 0166 c001 00 03682069 c001");
+    let hash = entry(22, R, &bytes);
+    let (lines, losses) = all_of(&hash, Vocabulary::keydb(), Limits::default());
+    assert_eq!(
+        lines,
+        [
+            "HSET k g 2 f 1 h i 1",
+            "PEXPIREMEMBERAT k g 5",
+            "PEXPIREMEMBERAT k f 1234"
+        ]
+    );
+    assert_eq!(losses, [""; 0]);
     for (rules, expected) in [
         ("shift=3ms", &["SADD k a 7", "PEXPIREMEMBERAT k a 80"][..]),
         ("strip", &["SADD k a 7"]),

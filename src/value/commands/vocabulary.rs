@@ -10,7 +10,7 @@ pub struct Vocabulary {
     pub hset_many: bool,
     /// `HPEXPIREAT` (Redis 7.4, Valkey 9.0).
     pub field_expiry: bool,
-    /// The command that gives a member of a set or hash an expiry: KeyDB's `PEXPIREMEMBERAT`.
+    /// The command that gives a member of a set or sorted set, or a field, an expiry: KeyDB's `PEXPIREMEMBERAT`.
     pub member_expiry: Option<&'static str>,
     /// Streams (5.0).
     pub streams: bool,

@@ -22,7 +22,7 @@ pub(crate) const DRAGONFLY: Persona = Persona {
 /// Keys that a script calls so are there already.
 pub(crate) const THERE: &[u8] = b"there";
 
-/// How many members the sets of a dump have that go by commands.
+/// How many members the sets of a dump have, and how many fields its hashes, that go by commands.
 const MEMBERS: i64 = 2;
 
 fn word(words: &[Vec<u8>], at: usize) -> String {
@@ -93,7 +93,7 @@ fn keydb(words: &[Vec<u8>]) -> Option<Vec<u8>> {
         "CONFIG" if word(words, 2) == "databases" => Some(list(&["databases", "16"].map(bulk))),
         "SELECT" => select(words),
         "RESTORE" => restore(words, KEYDB.takes, |kind| kind <= 15 && kind != 8),
-        "SADD" | "SCARD" => number(MEMBERS),
+        "SADD" | "SCARD" | "HSET" => number(MEMBERS),
         "EXISTS" => number(0),
         "PEXPIREMEMBERAT" | "RENAMENX" | "PEXPIREAT" => number(1),
         _ => None,
