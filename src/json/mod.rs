@@ -28,12 +28,19 @@
 //! | `hash` | `[[field, value],…]`; a field that expires is `[field, value, ms]`; in the encoding `path`, `[path, field, value]` |
 //! | `stream` | an object: `entries` `[[id, [[field, value],…]],…]`, `length`, `last_id`, `first_id`, `max_deleted_id`, `entries_added`, `groups`, `idempotency` |
 //! | `array` | an object: `insert_index`, `items` `[[index, element],…]` |
-//! | `module` | an object: `module`, `version`, `items` `[{"signed":"-1"},{"unsigned":"1"},{"float":1.5},{"double":1.5},{"string":…},…]` |
+//! | `module` | a vector set (Redis 8): an object, below; else an object: `module`, `version`, `items` `[{"signed":"-1"},{"unsigned":"1"},{"float":1.5},{"double":1.5},{"string":…},…]` |
 //!
 //! Of a stream, a group is `{"name":…,"last_id":…,"entries_read":…,"pending":[[id, delivered_at_ms, count],…],
 //! "consumers":[{"name":…,"seen_at_ms":…,"active_at_ms":…,"pending":[id,…]},…],"nacked":[id,…]}`; `idempotency` is
 //! `{"duration_seconds":…,"max_entries":…,"producers":[{"id":…,"records":[[iid, id],…]},…],"added":…,"duplicates":…}`.
 //! What a stream's encoding does not note is absent. IDs are strings, `"1526919030474-55"`.
+//!
+//! A vector set is `{"module":"vectorset","version":0,"quantization":…,"dim":…,"links":…,"elements":[{"name":…,"attributes":…,
+//! "vector":[…],"norm":…,"range":…},…]}`. `quantization` is `f32` (`vector` has the floats of the file, of length 1), `int8` (integers,
+//! of which 127 stands for `range`) or `bin` (1 and -1); times `norm`, but for `bin`, they are what `VEMB` answers. `attributes` is absent where there are
+//! none. With a `projection`, an object of `dim` (numbers that are put in) and `matrix` (a string of floats of 32 bits, little
+//! endian), it stands in front of `elements`. The links between elements are left out: a server finds them for itself. A value of
+//! that module that does not read so to its end has `items`.
 //!
 //! # Rules
 //! * **Strings** are bytes. Bytes that are UTF-8 are a JSON string, which is exactly that text (with what could disturb a

@@ -1,10 +1,13 @@
-//! What modules wrote (values and key metadata), opcode by opcode, and KeyDB's expiries of members.
+//! What modules wrote (values and key metadata), opcode by opcode, vector sets as what they are, and KeyDB's expiries of members.
 
 use super::number::push_double;
 use super::text::{Commas, Text};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::snapshot::Entry;
-use crate::value::{self, Element, Findings, ModuleItem, ModuleValue, key_meta_classes};
+use crate::value::{
+    self, Component, Element, Findings, ModuleItem, ModuleValue, Quantization, VectorHead,
+    VectorSet, components, key_meta_classes,
+};
 use crate::wire::{Cursor, Str, double, length};
 
 pub(super) fn module<F: Findings>(
@@ -15,10 +18,89 @@ pub(super) fn module<F: Findings>(
     text.push(module.id().name().as_bytes());
     text.push(b"\",\"version\":");
     text.integer(module.id().version());
-    text.push(b",\"items\":[");
-    let walked = module_items(text, module);
-    text.push(b"]}");
+    let walked = match module.vector_set() {
+        Some(mut vectors) => vector_set(text, &mut vectors),
+        None => {
+            text.push(b",\"items\":[");
+            let walked = module_items(text, module);
+            text.push(b"]");
+            walked
+        }
+    };
+    text.push(b"}");
     walked
+}
+
+fn vector_set<F: Findings>(
+    text: &mut Text<'_, '_>,
+    vectors: &mut VectorSet<'_, '_, F>,
+) -> Result<()> {
+    let head = vectors.head();
+    text.push(b",\"quantization\":\"");
+    text.push(head.quantization.name().as_bytes());
+    text.push(b"\",\"dim\":");
+    text.integer(head.dim);
+    text.push(b",\"links\":");
+    text.integer(head.links);
+    if let Some(from) = head.projected_from {
+        text.push(b",\"projection\":{\"dim\":");
+        text.integer(from);
+        let matrix = vectors.matrix()?;
+        if let Some(form) = text.form(&matrix)? {
+            text.push(b",\"matrix\":");
+            text.element(&matrix, form)?;
+        }
+        text.push(b"}");
+    }
+    text.push(b",\"elements\":[");
+    let walked = vector_elements(text, vectors, head);
+    text.push(b"]");
+    walked
+}
+
+fn vector_elements<F: Findings>(
+    text: &mut Text<'_, '_>,
+    vectors: &mut VectorSet<'_, '_, F>,
+    head: VectorHead,
+) -> Result<()> {
+    let mut commas = Commas::default();
+    while let Some(name) = vectors.next_name()? {
+        let form = text.form(&name)?;
+        commas.next(text);
+        text.push(b"{\"name\":");
+        match form {
+            Some(form) => text.element(&name, form)?,
+            None => text.push(b"null"),
+        }
+        if let Some(attributes) = vectors.attributes()?
+            && let Some(form) = text.form(&attributes)?
+        {
+            text.push(b",\"attributes\":");
+            text.element(&attributes, form)?;
+        }
+        text.push(b",\"vector\":[");
+        let mut commas = Commas::default();
+        let walked = components(&vectors.vector()?, head, |component| {
+            commas.next(text);
+            match component {
+                Component::Float(value) => push_double(text.out, f64::from(value)),
+                Component::Int(value) => text.integer(value),
+            }
+            text.room()
+        });
+        text.push(b"]");
+        walked.or_else(|error| text.damage.note_error(error))?;
+        let (norm, range) = vectors.scale()?;
+        text.push(b",\"norm\":");
+        push_double(text.out, f64::from(norm));
+        if head.quantization == Quantization::Int8 {
+            text.push(b",\"range\":");
+            push_double(text.out, f64::from(range));
+        }
+        text.push(b"}");
+        text.room()?;
+    }
+    Ok(())
 }
 
 fn module_items<F: Findings>(

@@ -89,6 +89,23 @@ fn stream() -> Vec<u8> {
     ))
 }
 
+/// What a module wrote, version 0.
+fn module(name: &[u8; 9], opcodes: &str) -> Vec<u8> {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let id = name.iter().fold(0u64, |id, letter| {
+        id << 6 | alphabet.iter().position(|other| other == letter).unwrap() as u64
+    }) << 10;
+    [&[0x81][..], &id.to_be_bytes(), &hex(opcodes)].concat()
+}
+
+fn vectors(opcodes: &str) -> Vec<u8> {
+    module(b"vectorset", opcodes)
+}
+
+/// A vector set: two floats, one element with attributes, a node without neighbours, a norm of 5.
+const VECTORS: &str = "02 02 02 01 02 5000 02 02 05 0161 05 0d 7b2279656172223a313935307d 05 08 9a99193f cdcc4c3f \
+     02 06 02 01 02 8001000000 02 00 02 20 02 00 02 8040a00000 00";
+
 /// One of each type, with what only some keys have: the lines of the README.
 fn examples() -> Vec<String> {
     let mut lines = Vec::new();
@@ -155,16 +172,12 @@ fn examples() -> Vec<String> {
         ),
         &plain,
     );
-    let mut module = vec![0x81];
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let id = b"hellotype".iter().fold(0u64, |id, letter| {
-        id << 6 | alphabet.iter().position(|other| other == letter).unwrap() as u64
-    }) << 10;
-    module.extend_from_slice(&id.to_be_bytes());
-    module.extend(hex(
+    let module = module(
+        b"hellotype",
         "01 81ffffffffffffffff 02 05 04 000000000000f83f 05 02 6869 00",
-    ));
+    );
     add(7, R, b"module", &module, &plain);
+    add(7, R, b"vectors", &vectors(VECTORS), &plain);
     let record = hex("f3 01 08000000 02 07 00");
     add(0, R, b"meta", &hex("0176"), &|entry| {
         // A record outlives its entry here as in a file.
@@ -210,6 +223,7 @@ fn one_of_each_type() {
             r#"{"db":0,"key":"stream","type":"stream","encoding":"stream-5","value":{"entries":[["1-1",[["f","v"]]],["2-0",[["g","w"]]]],"length":2,"last_id":"2-0","first_id":"1-1","max_deleted_id":"0-0","entries_added":2,"groups":[{"name":"g1","last_id":"1-1","entries_read":1,"pending":[["1-1",1700000000000,3],["2-0",1700000000000,1]],"consumers":[{"name":"c1","seen_at_ms":1700000000001,"active_at_ms":1700000000002,"pending":["1-1"]}],"nacked":["2-0"]}],"idempotency":{"duration_seconds":60,"max_entries":100,"producers":[{"id":"p","records":[["i","1-1"],["5","2-0"]]}],"added":2,"duplicates":0}}}"#,
             r#"{"db":0,"key":"array","type":"array","encoding":"sparse","value":{"insert_index":"9","items":[["0","a"],["5","-1"],["6","1.5"],["18446744073709551360","bc"]]}}"#,
             r#"{"db":0,"key":"module","type":"module","encoding":"module","value":{"module":"hellotype","version":0,"items":[{"signed":"-1"},{"unsigned":"5"},{"double":1.5},{"string":"hi"}]}}"#,
+            r#"{"db":0,"key":"vectors","type":"module","encoding":"module","value":{"module":"vectorset","version":0,"quantization":"f32","dim":2,"links":16,"elements":[{"name":"a","attributes":"{\"year\":1950}","vector":[0.6000000238418579,0.800000011920929],"norm":5}]}}"#,
             r#"{"db":0,"key":"meta","type":"string","encoding":"plain","key_meta":[{"class":"AAAA","version":1,"flags":0,"items":[{"unsigned":"7"}]}],"value":"v"}"#,
             r#"{"db":0,"key":"paths","type":"hash","encoding":"path","value":[["p","f","1"],["p","g","2"]]}"#,
             r#"{"db":0,"key":"members","type":"set","encoding":"plain","value":["m","n"],"sub_expires":[["m",1795312800000]]}"#,
@@ -224,6 +238,60 @@ fn the_readme_shows_one_of_each_type() {
     let readme = include_str!("../../README.md");
     for line in examples() {
         assert!(readme.contains(&line), "the README lacks {line}");
+    }
+}
+
+/// Of another layout, or damaged, it is what the module wrote.
+#[test]
+fn what_does_not_read_as_a_vector_set_stays_opcodes() {
+    for (part, instead) in [
+        // Another kind of numbers, flags that nobody knows, more elements, a vector that is too short.
+        ("02 5000 02 02", "02 5003 02 02"),
+        ("02 5000 02 02", "02 5000 02 06"),
+        ("02 01 02 5000", "02 02 02 5000"),
+        ("05 08 9a99193f cdcc4c3f", "05 04 9a99193f"),
+        ("8040a00000 00", "8040a00000 02 07 00"),
+        ("02 06 02 01", "01 06 02 01"),
+    ] {
+        let changed = VECTORS.replace(part, instead);
+        assert_ne!(changed, VECTORS);
+        let shown = sound(&entry(7, R, &vectors(&changed)));
+        assert!(shown.contains(r#""items":[{"unsigned":"2"}"#), "{shown}");
+    }
+    // A vector whose compressed bytes lie, and bytes behind the end.
+    for (part, instead, items) in [
+        ("05 08 9a99193f cdcc4c3f", "05 c3 02 08 00 61", true),
+        ("8040a00000 00", "8040a00000 00 07", false),
+    ] {
+        let (shown, damage) = written(&entry(7, R, &vectors(&VECTORS.replace(part, instead))));
+        assert_eq!(shown.contains("items"), items, "{shown}");
+        assert!(damage.is_some() && damage.more == 0, "{damage}");
+    }
+    // Each quantization, without attributes, with a projection.
+    for (head, vector, expected) in [
+        (
+            "02 0a 02 01 02 5001 02 00",
+            "05 0a 7f81000102fffe303132",
+            "[127,-127,0,1,2,-1,-2,48,49,50]",
+        ),
+        (
+            "02 0a 02 01 02 5002 02 00",
+            "05 08 0503000000000000",
+            "[1,-1,1,-1,-1,-1,-1,-1,1,1]",
+        ),
+        ("02 02 02 01 02 5001 02 00", "05 c0 10", "[49,54]"),
+        (
+            "02 01 02 01 02 5000 02 01 02 02 05 08 0000803f00000000",
+            "05 04 0000c07f",
+            r#"["nan"]"#,
+        ),
+    ] {
+        let opcodes = format!("{head} 05 0161 {vector} 02 03 02 01 02 00 02 8040a00000 00");
+        let shown = sound(&entry(7, R, &vectors(&opcodes)));
+        assert!(
+            shown.contains(&format!(r#"{{"name":"a","vector":{expected},"norm":5"#)),
+            "{shown}"
+        );
     }
 }
 

@@ -13,7 +13,7 @@
 //! decompression). The key is added by the caller: `error.or_entry(|| entry.context())`.
 //!
 //! # Refuses
-//! What modules store is opaque: exact opcodes, no meaning. Types whose layout is not proven do not come here.
+//! What modules store is opaque: exact opcodes, no meaning (but vector sets, [`ModuleValue::vector_set`]). Types whose layout is not proven do not come here.
 //!
 //! ```
 //! use rdbridge::snapshot::Snapshot;
@@ -77,6 +77,7 @@ mod tests;
 mod unique;
 mod validate;
 mod validate_stream;
+mod vector_set;
 pub mod ziplist;
 pub mod zipmap;
 mod zset;
@@ -98,4 +99,5 @@ pub use stream_groups::{Consumer, Group, Pending};
 pub use stream_idmp::{Idempotency, IdempotencyTotals, Iid, Producer};
 pub use subexpire::sub_expires;
 pub use validate::Summary;
+pub use vector_set::{Component, Quantization, VectorHead, VectorSet, components};
 pub use zset::{Scored, Zset};

@@ -85,6 +85,15 @@ impl<'d, F: Findings> ModuleValue<'d, F> {
         self.decoder
     }
 
+    /// Where the walk stands, to go on from here again.
+    pub(super) fn start(&self) -> Cursor<'d> {
+        self.cursor
+    }
+
+    pub(super) fn rewind(&mut self, to: Cursor<'d>) {
+        (self.cursor, self.done) = (to, false);
+    }
+
     fn step(&mut self) -> Result<Option<Raw<'d>>> {
         while !self.done {
             let place = self.cursor.place();

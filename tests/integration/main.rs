@@ -154,6 +154,9 @@ mod tls;
 // Cached Lua scripts.
 mod scripts;
 
+// Vector sets as JSON.
+mod vectors;
+
 // The dumps of a cluster's shards as one job.
 mod shards;
 

@@ -6,6 +6,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::member;
 use super::text::{Number, Shown};
+use super::vectors;
 use super::walk::{Context, Items, Seq, items};
 use crate::json::damage::Damage;
 use crate::value::{Array, ArrayValue, Element, Hash, List, ModuleItem, ModuleValue, Set, Zset};
@@ -123,6 +124,10 @@ impl Serialize for ModuleObject<'_, '_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("module", &module.id().name())?;
         map.serialize_entry("version", &module.id().version())?;
+        if let Some(mut vectors) = module.vector_set() {
+            vectors::put(&mut map, &mut vectors, self.1)?;
+            return map.end();
+        }
         map.serialize_entry("items", &Seq::new(ModuleItems(&mut module), self.1))?;
         map.end()
     }

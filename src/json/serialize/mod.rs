@@ -10,6 +10,7 @@ mod collections;
 mod opaque;
 mod stream;
 mod text;
+mod vectors;
 mod walk;
 
 use std::cell::RefCell;

@@ -248,7 +248,10 @@ impl<'d, F: Findings> HashCommands<'d, F> {
             self.any_expiry = false;
             self.hash.rewind(&self.start);
         }
-        match vocabulary.member_expiry.filter(|_| !vocabulary.field_expiry) {
+        match vocabulary
+            .member_expiry
+            .filter(|_| !vocabulary.field_expiry)
+        {
             Some(command) => self.next_expiry(batch, command),
             None => self.expiries(batch),
         }
