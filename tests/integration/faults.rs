@@ -269,6 +269,43 @@ fn an_ok_and_a_refusal_that_change_places_do_not_name_the_wrong_key() {
     }
 }
 
+/// By plain commands a key is asked about before it is built: an answer that is another key's leaves none out unseen.
+#[test]
+fn answers_about_keys_that_change_places_leave_none_out() {
+    let server = Server::setup("redis-7.0")
+        .with("rename-command", ["RESTORE", ""])
+        .start();
+    let keys = (0..10).map(|i| format!("s{i}"));
+    let data = keys
+        .clone()
+        .fold(Dump::redis(7).select_db(0), |dump, key| {
+            dump.key(2, key, b"\x02\x01a\x01b")
+        })
+        .finish(Crc::Right);
+    let mut client = Client::connect(server.port());
+    let mut clean = 0;
+    for n in 0..40 {
+        let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        client.ask(&[words(&["FLUSHALL"]), words(&["SADD", "s4", "old"])]);
+        let fault = Fault::Swap(n);
+        let proxy = Proxy::start(server.port(), On::Data, fault.clone());
+        let mut connector = connector(&proxy.url());
+        connector.options.io_timeout = PATIENCE;
+        let options = with(OnConflict::Skip);
+        let Ok(loaded) = load_some(connector, &data, Selection::all, options) else {
+            continue;
+        };
+        if loaded.report.is_clean() {
+            clean += 1;
+            let cards: Vec<_> = keys.clone().map(|key| words(&["SCARD", &key])).collect();
+            let mut expected = [2; 10].map(redis::Value::Int);
+            expected[4] = redis::Value::Int(1);
+            assert_eq!(client.ask(&cards), expected, "{fault:?}");
+        }
+    }
+    assert!(clean >= 10, "{clean}");
+}
+
 /// The same of a key that may not be written, under `replace`.
 #[test]
 fn a_refused_key_is_named_though_replies_change_places() {

@@ -90,6 +90,7 @@ impl Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Asking,
+    AskingAgain,
     Clearing,
     Building,
     Counting,
@@ -115,6 +116,11 @@ impl Hears for Jobs {
             (_, Said::Error(words)) => words,
             (Phase::Asking, Said::Number(1..)) => {
                 job.end = Some(Built::Exists);
+                return;
+            }
+            // It was another key's answer, or is gone since.
+            (Phase::AskingAgain, Said::Number(..=0)) => {
+                job.end = None;
                 return;
             }
             (Phase::Counting, Said::Number(found)) => {
@@ -150,7 +156,9 @@ impl Hears for Jobs {
             return;
         }
         let (asked, last_road) = match self.phase {
-            Phase::Asking | Phase::Clearing | Phase::Counting => (Asked::Probe, false),
+            Phase::Asking | Phase::AskingAgain | Phase::Clearing | Phase::Counting => {
+                (Asked::Probe, false)
+            }
             _ => (Asked::Write, true),
         };
         match react(&Reply::Error(&words), asked, Situation { last_road }) {
@@ -422,17 +430,11 @@ impl Builder {
         let mut site = Site::new(connection, shared.pace.window())?;
         let count = jobs.list.len();
         if !shared.policies.replace {
-            for of in 0..count {
-                if let Some(job) = jobs.list.get(of)
-                    && !job.how.at_once
-                {
-                    let entry = shared.snapshot.entry_at(&job.ticket.place)?;
-                    site.select(job.by.db, jobs)?;
-                    let key = shared.policies.name_of(&entry, &mut self.key)?;
-                    site.command(of, &[b"EXISTS", key], jobs)?;
-                }
-            }
-            site.drain(jobs)?;
+            self.ask(shared, &mut site, jobs)?;
+            // An answer of another key would leave this one out, and nothing else would show it: each is asked about twice.
+            // One that seems free is built, and its naming tells.
+            jobs.phase = Phase::AskingAgain;
+            self.ask(shared, &mut site, jobs)?;
         }
         jobs.phase = Phase::Clearing;
         let unlink = shared.terms.commands.is_none_or(|terms| terms.unlink);
@@ -492,6 +494,22 @@ impl Builder {
             }
         }
         site.prove(jobs)
+    }
+
+    /// Asks whether keys exist: at first all of them, then those of which that was said.
+    fn ask(&mut self, shared: &Shared<'_, '_>, site: &mut Site<'_>, jobs: &mut Jobs) -> Result<()> {
+        for of in 0..jobs.list.len() {
+            if let Some(job) = jobs.list.get(of)
+                && !job.how.at_once
+                && (jobs.phase == Phase::Asking || matches!(job.end, Some(Built::Exists)))
+            {
+                let entry = shared.snapshot.entry_at(&job.ticket.place)?;
+                site.select(job.by.db, jobs)?;
+                let key = shared.policies.name_of(&entry, &mut self.key)?;
+                site.command(of, &[b"EXISTS", key], jobs)?;
+            }
+        }
+        site.drain(jobs)
     }
 
     fn staging_name(&mut self, shared: &Shared<'_, '_>, entry: &Entry<'_>) -> Result<Vec<u8>> {
