@@ -37,8 +37,10 @@ const BATCH: usize = 128 * 1024;
 /// With so many commands under way the server has work for a while: it is not worth waking up for each of its replies.
 const BUSY: usize = 1024;
 
-/// How long it is left alone then.
+/// How long it is left alone then: for this part of what is under way at the rate of late, within bounds.
+const NAP_PART: f64 = 1.0 / 8.0;
 const NAP: Duration = Duration::from_micros(500);
+const LONGEST_NAP: Duration = Duration::from_millis(4);
 
 /// What the server said to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,7 +321,8 @@ impl<T> Pipeline<T> {
             self.mark()?;
         }
         if self.waiting() >= BATCH {
-            self.pump(true, sink)?;
+            // Where the socket is full, each reply would end a wait: it is let alone first.
+            self.pump(false, sink)?;
             while self.waiting() >= BATCH {
                 self.nap();
                 self.pump(true, sink)?;
@@ -370,6 +373,32 @@ impl<T> Pipeline<T> {
         self.go_on(sink)
     }
 
+    /// As [`Pipeline::push_packed`], where `write` may find that the command is another kind of work: then it appends nothing
+    /// and says `false`, which comes back.
+    ///
+    /// # Errors
+    /// As [`Pipeline::push`].
+    #[inline]
+    pub fn push_if(
+        &mut self,
+        ticket: T,
+        most: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+        sink: &mut impl Sink<T>,
+    ) -> Result<bool> {
+        if let Err(error) = self.make_room(most as u64, sink) {
+            self.never_sent.push(ticket);
+            return Err(error);
+        }
+        let begin = self.stream_end();
+        if !write(&mut self.out) {
+            return Ok(false);
+        }
+        let bytes = self.stream_end().saturating_sub(begin);
+        self.sent_one(ticket, begin, bytes);
+        self.go_on(sink).map(|()| true)
+    }
+
     /// Whether a command of `bytes` more would leave the window within these bounds.
     #[inline]
     fn fits(&self, bytes: u64, commands: usize, all_bytes: u64) -> bool {
@@ -413,7 +442,8 @@ impl<T> Pipeline<T> {
     /// Lets a busy server work: what it answers meanwhile is then taken at once.
     fn nap(&self) {
         if self.slots.len() >= BUSY {
-            std::thread::sleep(NAP);
+            let nap = self.window.lasts(self.slots.len()).mul_f64(NAP_PART);
+            std::thread::sleep(nap.clamp(NAP, LONGEST_NAP));
         }
     }
 
@@ -558,21 +588,16 @@ impl<T> Pipeline<T> {
             let run = count_ok_run(self.connection.received());
             if run > 0 {
                 let mut taken = 0usize;
-                while taken < run {
-                    match self.slots.front() {
-                        Some(Slot {
-                            due: Due::Command(_),
-                            ..
-                        }) => {}
-                        Some(_) => {
-                            return Err(self.connection.out_of_step("a mark was answered by +OK"));
-                        }
-                        None => break,
-                    }
+                while taken < run
+                    && let Some(Slot { due, bytes, .. }) = self.slots.pop_front()
+                {
+                    let Due::Command(ticket) = due else {
+                        return Err(self.connection.out_of_step("a mark was answered by +OK"));
+                    };
+                    self.under_way = self.under_way.saturating_sub(bytes);
+                    self.window.answered(bytes);
                     taken = taken.saturating_add(1);
-                    if let Some(ticket) = self.settle()
-                        && let Err(error) = sink.answered(ticket, Answer::Ok)
-                    {
+                    if let Err(error) = sink.answered(ticket, Answer::Ok) {
                         self.refusal.get_or_insert(error);
                     }
                 }
@@ -685,6 +710,9 @@ impl<T, S: Sink<T>> Out for Writer<'_, T, S> {
         while !rest.is_empty() {
             let written = self.pipeline.step(rest, true, self.sink)?;
             rest = rest.get(written..).unwrap_or_default();
+            if written == 0 {
+                self.pipeline.nap();
+            }
         }
         Ok(())
     }
@@ -737,6 +765,11 @@ impl Window {
             rate: 0.0,
             rest: 0,
         }
+    }
+
+    /// For how long the server has work with so many commands, as far as that is known.
+    fn lasts(&self, commands: usize) -> Duration {
+        Duration::try_from_secs_f64(commands as f64 / self.rate).unwrap_or_default()
     }
 
     #[inline]
