@@ -15,6 +15,7 @@
 mod carried;
 mod ladder;
 mod stall;
+mod usual;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use crate::transform::DbMap;
 pub use carried::{Carriage, Carried, carried};
 pub use ladder::{Ladder, Step};
 pub use stall::{Heavy, Pauses, max_stall_ms};
+pub use usual::pack_usual;
 
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::name_room::NameRoom;
@@ -370,6 +372,7 @@ enum Access {
 ///
 /// # Errors
 /// The outcome of an entry that is not sent: it is a collection without elements, or expired and dropped.
+#[inline]
 pub fn arrival(
     entry: &Entry<'_>,
     policies: &Policies,
@@ -780,6 +783,7 @@ fn whole(text: &Str<'_>, offset: u64) -> Result<Vec<u8>> {
 }
 
 /// Whether a value is a collection without elements, as far as its undecoded head tells.
+#[inline]
 fn is_empty_collection(entry: &Entry<'_>) -> bool {
     let mut cursor = Cursor::new(entry.value, entry.value_offset);
     let mut count_is_zero = || length::read(&mut cursor).is_ok_and(|count| count == 0);

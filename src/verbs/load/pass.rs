@@ -524,7 +524,8 @@ impl<'run, 'data> Feeder<'run, 'data> {
         }
     }
 
-    fn push(&mut self, entry: Entry<'data>, position: u64, doubtful: bool) -> Result<()> {
+    #[inline]
+    fn push(&mut self, entry: &Entry<'data>, position: u64, doubtful: bool) -> Result<()> {
         if position >= self.reserved {
             self.reserved = position.saturating_add(self.shared.ahead);
             self.shared.recorder.reserve(self.reserved)?;
@@ -532,12 +533,28 @@ impl<'run, 'data> Feeder<'run, 'data> {
         if self.shared.redirects.any() {
             self.send_on()?;
         }
+        // Nearly always, where there is one connection. What is in another database waits until there is a batch of it, and all
+        // that comes meanwhile waits behind it.
+        if let Some(worker) = &mut self.worker
+            && !doubtful
+            && self.lanes.iter().all(|lane| lane.batch.is_empty())
+            && worker.is_in(entry.db)
+        {
+            let handed = &self.shared.far.handed;
+            // Nobody else counts it up or down.
+            handed.store(
+                handed.load(Ordering::Relaxed).wrapping_add(1),
+                Ordering::Relaxed,
+            );
+            worker.take_one(entry);
+            return Ok(());
+        }
         let Shared {
             shards, policies, ..
         } = self.shared;
-        let shard = shards.of_entry(&entry, policies, &mut self.key);
+        let shard = shards.of_entry(entry, policies, &mut self.key);
         let how = if doubtful { How::Doubtful } else { How::Fresh };
-        self.put(entry, shard, how);
+        self.put(*entry, shard, how);
         Ok(())
     }
 
@@ -744,7 +761,7 @@ fn feed<'data>(
         end = entry.end();
         let handled = match selection.admits(entry, &mut scratch) {
             Ok(_) if !fresh && finished.contains(position) => Ok(()),
-            Ok(true) => feeder.push(*entry, position, !fresh && doubtful.contains(position)),
+            Ok(true) => feeder.push(entry, position, !fresh && doubtful.contains(position)),
             Ok(false) if selection.left_to_newer() => {
                 feeder.leave_out(position, Outcome::LeftToNewer)
             }

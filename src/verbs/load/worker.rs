@@ -29,7 +29,7 @@ use crate::meaning::Abilities;
 use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Pace;
-use crate::replay::{Decision, Heavy, Ladder, Policies, Restore, Step, Terms};
+use crate::replay::{self, Decision, Heavy, Ladder, Policies, Restore, Step, Terms};
 use crate::resp::{Answer, Arg, End, Pipeline, Reply, Sink};
 use crate::snapshot::{Entry, EntryPlace, Snapshot, ValueType};
 use crate::target::{Asked, Elsewhere, Reaction, Situation, react};
@@ -215,6 +215,8 @@ pub(super) struct Worker<'s, 'data> {
     sender: Sender,
     /// A look-up broke off.
     abandoned: bool,
+    /// Entries that came one by one since it was looked whether it is time to log in again.
+    since_login: u32,
 }
 
 impl<'s, 'data> Worker<'s, 'data> {
@@ -254,6 +256,7 @@ impl<'s, 'data> Worker<'s, 'data> {
                 builder: Builder::new(shared.spool_dir),
             },
             abandoned: false,
+            since_login: 0,
         }
     }
 
@@ -265,6 +268,7 @@ impl<'s, 'data> Worker<'s, 'data> {
             replies,
             sender,
             abandoned,
+            ..
         } = self;
         if shared.stop.is_set() {
             // Not finished: that is all there is to say of them.
@@ -302,19 +306,41 @@ impl<'s, 'data> Worker<'s, 'data> {
                 .iter()
                 .try_for_each(|entry| match shared.stop.is_set() {
                     true => Ok(()),
-                    false => pacing::wait(shared, entry, pipeline, replies)
-                        .and_then(|()| sender.send(entry, from, None, asking, pipeline, replies))
-                        .and_then(|()| sender.send_again(pipeline, replies))
-                        .and_then(|()| match read_back::is_due(shared, replies) {
-                            true => sender.read_back(pipeline, replies),
-                            false => Ok(()),
-                        }),
+                    false => sender.take(entry, from, asking, pipeline, replies),
                 })
         });
         if let Err(error) = sent {
             // As above, of keys that were to be read back.
             *abandoned |= pipeline.end().is_none() && passing(&error).is_some();
             failed(shared, pipeline, error);
+        }
+    }
+
+    /// Whether what goes to the database `db` of the file needs no other one to be chosen first.
+    #[inline]
+    pub(super) fn is_in(&self, db: u64) -> bool {
+        self.pipeline.db() == self.shared.policies.db_map.get(db)
+    }
+
+    /// Sends one entry for the first time: as [`Worker::take`] with a batch of it alone, without moving it.
+    #[inline]
+    pub(super) fn take_one(&mut self, entry: &Entry<'data>) {
+        if self.shared.stop.is_set() {
+            return;
+        }
+        let (pipeline, replies) = (&mut self.pipeline, &mut self.replies);
+        self.since_login = self.since_login.saturating_add(1);
+        let sent = match self.since_login >= LOGIN_EVERY {
+            true => {
+                self.since_login = 0;
+                pipeline.renew_login(replies)
+            }
+            false => Ok(()),
+        };
+        let sent = sent.and_then(|()| self.sender.take(entry, Step::RAW, false, pipeline, replies));
+        if let Err(error) = sent {
+            self.abandoned |= pipeline.end().is_none() && passing(&error).is_some();
+            failed(self.shared, pipeline, error);
         }
     }
 
@@ -335,6 +361,7 @@ impl<'s, 'data> Worker<'s, 'data> {
             mut replies,
             mut sender,
             abandoned,
+            ..
         } = self;
         if !abandoned && let Err(error) = sender.finish(&mut pipeline, &mut replies) {
             failed(shared, &pipeline, error);
@@ -401,6 +428,9 @@ pub(super) fn failed(shared: &Shared<'_, '_>, pipeline: &Pipeline<Ticket>, error
     }
 }
 
+/// Values of so many bytes are looked at more closely.
+const LARGEST_USUAL: usize = 16 * 1024;
+
 /// What a connection sends with.
 struct Sender {
     key: NameRoom,
@@ -409,7 +439,78 @@ struct Sender {
     builder: Builder,
 }
 
+/// So many entries go between two looks at whether it is time to log in again.
+const LOGIN_EVERY: u32 = 128;
+
 impl Sender {
+    /// Sends an entry when it is its time, and what is to be done behind it.
+    #[inline]
+    fn take<'data>(
+        &mut self,
+        entry: &Entry<'data>,
+        from: Step,
+        asking: bool,
+        pipeline: &mut Pipeline<Ticket>,
+        replies: &mut Replies<'_, 'data>,
+    ) -> Result<()> {
+        let shared = replies.shared;
+        pacing::wait(shared, entry, pipeline, replies)?;
+        let is_sent = from == Step::RAW && !asking && self.send_usual(entry, pipeline, replies)?;
+        if !is_sent {
+            self.send(entry, from, None, asking, pipeline, replies)?;
+        }
+        if !replies.again.is_empty() {
+            self.send_again(pipeline, replies)?;
+        }
+        match read_back::is_due(shared, replies) {
+            true => self.read_back(pipeline, replies),
+            false => Ok(()),
+        }
+    }
+
+    /// Sends an entry as nearly all are: what [`Sender::send`] would do in several steps, in one. `false`, with nothing done,
+    /// where it is not one of these.
+    #[inline]
+    fn send_usual<'data>(
+        &mut self,
+        entry: &Entry<'data>,
+        pipeline: &mut Pipeline<Ticket>,
+        replies: &mut Replies<'_, 'data>,
+    ) -> Result<bool> {
+        let shared = replies.shared;
+        let (terms, policies) = (shared.terms, shared.policies);
+        if self.walker.is_some()
+            || entry.value.len() >= LARGEST_USUAL
+            || terms.stages_payloads(policies)
+            || shared.restore_closed.get().is_some()
+            || pipeline.db() != policies.db_map.get(entry.db)
+            || !pipeline.has_usual_names()
+        {
+            return Ok(false);
+        }
+        let expire_at_ms = match entry.expire_at_ms {
+            None => None,
+            Some(_) => match replay::arrival(entry, policies) {
+                Ok(at) => at,
+                Err(_) => return Ok(false),
+            },
+        };
+        let Ok(key) = policies.name_of(entry, &mut self.key) else {
+            return Ok(false);
+        };
+        let most = key
+            .len()
+            .saturating_add(entry.value.len())
+            .saturating_add(192);
+        let ticket = Ticket {
+            expire_at_ms: expire_at_ms.unwrap_or(i64::MAX),
+            tried: Some(Step::RAW),
+            ..Ticket::of(entry)
+        };
+        let write = |out: &mut Vec<u8>| replay::pack_usual(entry, terms, policies, key, out);
+        pipeline.push_if(ticket, most, write, replies)
+    }
+
     /// Sends an entry in the form of step `from`, or of one behind it. `refused` are the step that the server refused before,
     /// and its words.
     fn send<'data>(
