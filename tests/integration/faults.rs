@@ -9,7 +9,7 @@ use rdbridge::outcome::Outcome;
 use rdbridge::select::Selection;
 use rdbridge::verbs::load::{OnConflict, Options};
 
-use super::support::command::{Dir, run};
+use super::support::command::{Dir, Ran, run};
 use super::support::dump::{Crc, Dump};
 use super::support::loading::{Loaded, connector, load_some, options};
 use super::support::proxy::{Fault, On, Proxy};
@@ -36,6 +36,20 @@ fn dump() -> Vec<u8> {
             )
         })
         .finish(Crc::Right)
+}
+
+fn load(file: &str, proxy: &Proxy, on_conflict: &str, more: &[&str]) -> Ran {
+    let url = proxy.url();
+    let args = [
+        "load",
+        file,
+        "--to",
+        &url,
+        "--on-conflict",
+        on_conflict,
+        "--json",
+    ];
+    run([&args[..], more].concat())
 }
 
 struct Bench {
@@ -230,17 +244,8 @@ fn an_ok_and_a_refusal_that_change_places_do_not_name_the_wrong_key() {
         }
         let proxy = Proxy::start(bench.server.port(), On::Data, Fault::SwapUnlike(1100));
         let ledger = dir.path().join(format!("{on_conflict}.ndjson"));
-        let ran = run([
-            "load",
-            &file,
-            "--to",
-            &proxy.url(),
-            "--on-conflict",
-            on_conflict,
-            "--json",
-            "--failures",
-            ledger.to_str().expect("a path"),
-        ]);
+        let ledger_path = ledger.to_str().expect("a path");
+        let ran = load(&file, &proxy, on_conflict, &["--failures", ledger_path]);
         let case = format!("{on_conflict}: {ran:?}");
         assert!(proxy.has_fired(), "{case}");
         ran.ends_with(1);
@@ -325,15 +330,7 @@ fn a_refused_key_is_named_though_replies_change_places() {
     let rights = "ACL SETUSER default resetkeys ~k*";
     client.ask(&[rights.split(' ').map(|word| word.into()).collect()]);
     let proxy = Proxy::start(server.port(), On::Data, Fault::SwapUnlike(1100));
-    let ran = run([
-        "load",
-        &file,
-        "--on-conflict",
-        "replace",
-        "--json",
-        "--to",
-        &proxy.url(),
-    ]);
+    let ran = load(&file, &proxy, "replace", &[]);
     assert!(proxy.has_fired(), "{ran:?}");
     ran.ends_with(1);
     assert_eq!(ran.json()["outcomes"]["restored_raw"], KEYS - 1, "{ran:?}");
@@ -362,15 +359,7 @@ fn a_fault_among_replies_shows_in_the_exit_code() {
     ] {
         client.ask(&[vec![b"FLUSHALL".to_vec()]]);
         let proxy = Proxy::start(bench.server.port(), On::Data, fault.clone());
-        let ran = run([
-            "load",
-            &file,
-            "--to",
-            &proxy.url(),
-            "--on-conflict",
-            on_conflict,
-            "--json",
-        ]);
+        let ran = load(&file, &proxy, on_conflict, &[]);
         assert_eq!(proxy.has_fired(), fault != Fault::None);
         assert_eq!(ran.code, code, "{fault:?} {on_conflict}: {ran:?}");
     }

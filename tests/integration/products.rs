@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::support::command::{Dir, run};
+use super::support::command::{Dir, Ran, run};
 use super::support::dump::{Crc, Dump, length, string};
 use super::support::products::{DRAGONFLY, KEYDB};
 use super::support::recorder::{Recorder, Restored};
@@ -63,19 +63,28 @@ fn has(said: &[Vec<Vec<u8>>], command: &str) -> Vec<String> {
         .collect()
 }
 
+fn load_into(file: &str, url: &str, more: &[&str]) -> Ran {
+    let args = ["load", file, "--to", url, "--json", "--no-journal"];
+    run([&args[..], more].concat())
+}
+
+/// Nothing goes to a server that lacks one of the databases; what it was asked.
+fn asked_in_vain(file: &str, server: &Recorder) -> Vec<Vec<Vec<u8>>> {
+    let ran = load_into(file, &server.url(), &[]);
+    ran.ends_with(4);
+    assert!(ran.stderr.contains("no database 20"), "{}", ran.stderr);
+    assert_eq!(server.count(), 0);
+    server.said()
+}
+
 #[test]
 fn keydb_takes_what_redis_6_took() {
     let dir = Dir::new();
     let file = newer(&dir);
     let server = Recorder::start(KEYDB);
     let url = server.url();
-    let args = ["load", &file, "--to", &url, "--json", "--no-journal"];
     // It says how many databases it has.
-    let ran = run(args);
-    ran.ends_with(4);
-    assert!(ran.stderr.contains("no database 20"), "{}", ran.stderr);
-    assert_eq!(server.count(), 0);
-    let asked = server.said();
+    let asked = asked_in_vain(&file, &server);
     assert_eq!(
         has(&asked, "RESTORE"),
         [""; 0],
@@ -84,7 +93,7 @@ fn keydb_takes_what_redis_6_took() {
 
     let plan = run(["plan", &file, "--to", &url, "--json", "--db", "0,3"]);
     plan.ends_with(0);
-    let ran = run([&args[..], &["--db", "0,3"]].concat());
+    let ran = load_into(&file, &url, &["--db", "0,3"]);
     ran.ends_with(1);
     let (sent, said) = (server.take(), server.said());
     let kinds = kinds(&sent);
@@ -165,9 +174,7 @@ fn keydb_gets_expiries_of_members_by_its_own_command() {
         .finish(Crc::Right);
     let file = dir.file("keydb.rdb", dump);
     let server = Recorder::start(KEYDB);
-    let url = server.url();
-    let args = ["load", &file, "--to", &url, "--json", "--no-journal"];
-    let load = run(args).ends_with(0).json();
+    let load = load_into(&file, &server.url(), &[]).ends_with(0).json();
     let (sent, said) = (server.take(), server.said());
     assert_eq!(load["outcomes"]["restored_raw"], 1, "{load:#}");
     assert_eq!(load["outcomes"]["restored_commands"], 1, "{load:#}");
@@ -183,16 +190,10 @@ fn dragonfly_takes_payloads_up_to_12_and_keeps_sticky_keys() {
     let dir = Dir::new();
     let file = newer(&dir);
     let server = Recorder::start(DRAGONFLY);
-    let url = server.url();
-    let args = ["load", &file, "--to", &url, "--json", "--no-journal"];
     // It hides how many databases it has; the highest is tried.
-    let ran = run(args);
-    ran.ends_with(4);
-    assert!(ran.stderr.contains("no database 20"), "{}", ran.stderr);
-    assert_eq!(server.count(), 0);
-    server.said();
+    asked_in_vain(&file, &server);
 
-    let ran = run([&args[..], &["--db", "0,3"]].concat());
+    let ran = load_into(&file, &server.url(), &["--db", "0,3"]);
     ran.ends_with(1);
     let (sent, said) = (server.take(), server.said());
     for (key, value_type, footer) in kinds(&sent) {
@@ -225,16 +226,7 @@ fn dragonfly_takes_payloads_up_to_12_and_keeps_sticky_keys() {
             .finish(Crc::Right)
     };
     let file = dir.file("own.rdb", own(Dump::redis(9)));
-    let ran = run([
-        "load",
-        &file,
-        "--to",
-        &url,
-        "--json",
-        "--no-journal",
-        "--on-conflict",
-        "replace",
-    ]);
+    let ran = load_into(&file, &server.url(), &["--on-conflict", "replace"]);
     ran.ends_with(0);
     let sent = server.take();
     let options = |key: &[u8]| {
@@ -245,18 +237,7 @@ fn dragonfly_takes_payloads_up_to_12_and_keeps_sticky_keys() {
     assert_eq!(options(b"loose"), "REPLACE");
     // Elsewhere that is bookkeeping which is counted.
     let redis = Server::start("redis-7.0");
-    let url = redis.url();
-    let args = [
-        "load",
-        &file,
-        "--to",
-        &url,
-        "--json",
-        "--no-journal",
-        "--type",
-        "string",
-    ];
-    let ran = run(args);
+    let ran = load_into(&file, &redis.url(), &["--type", "string"]);
     ran.ends_with(0);
     assert_eq!(ran.json()["losses"]["key-flags"], 1, "{:#}", ran.json());
 }
