@@ -6,6 +6,9 @@
 //! looks then, and tells. So whatever is rare here (other types, large collections, texts that could be integers, equal
 //! hashes) may be left to it.
 
+mod stream;
+
+use self::stream::PendingIds;
 use super::differing::{Differing, hash, hash_int};
 use super::listpack;
 use super::packed::Item;
@@ -20,6 +23,9 @@ pub(super) struct Glance {
     /// A blob or string that stands compressed in the file.
     text: Vec<u8>,
     seen: Differing,
+    /// What stands inside of what `seen` has.
+    seen_inside: Differing,
+    pending: PendingIds,
 }
 
 /// Whether finding the end of the value was all that can be asked of it: a string that stands in the file as it is, under a
@@ -61,6 +67,9 @@ impl Glance {
             ValueType::SET => self.strings(&mut cursor, Behind::Nothing),
             ValueType::HASH => self.strings(&mut cursor, Behind::String),
             ValueType::ZSET_2 => self.strings(&mut cursor, Behind::Score),
+            ValueType::STREAM_LISTPACKS => self.stream(&mut cursor, 1),
+            ValueType::STREAM_LISTPACKS_2 => self.stream(&mut cursor, 2),
+            ValueType::STREAM_LISTPACKS_3 => self.stream(&mut cursor, 3),
             _ => None,
         }?;
         (elements > 0 && cursor.is_empty()).then_some(elements)
@@ -299,6 +308,11 @@ impl<'b> Items<'b> {
                 self.rest = rest;
                 (back == length.wrapping_add(1)).then_some(Some(Got::Text(text)))
             }
+            0x00..=0x7f => {
+                let (&back, rest) = body.split_first()?;
+                self.rest = rest;
+                (back == 1).then_some(Some(Got::Int(i64::from(first))))
+            }
             0xff => body.is_empty().then_some(None),
             _ => self.longer(),
         }
@@ -398,7 +412,7 @@ mod tests {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
         let (mut known, mut all) = (0, 0);
         for version in ["redis-7.0", "redis-8.2", "valkey-9.0"] {
-            for name in ["strings", "lists", "sets", "zsets", "hashes"] {
+            for name in ["strings", "lists", "sets", "zsets", "hashes", "streams"] {
                 let path = dir.join(version).join(name).with_extension("rdb");
                 let bytes = std::fs::read(path).unwrap();
                 for entry in Snapshot::parse(&bytes).unwrap().entries() {
@@ -480,10 +494,28 @@ mod tests {
         ]
     }
 
+    /// Streams as servers write them, with groups among them: the smaller ones.
+    fn streams() -> Vec<(u8, Vec<u8>)> {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+        let mut all = Vec::new();
+        for version in ["redis-5.0", "redis-7.0", "redis-8.0"] {
+            let bytes = std::fs::read(dir.join(version).join("streams.rdb")).unwrap();
+            for entry in Snapshot::parse(&bytes).unwrap().entries() {
+                let entry = entry.unwrap();
+                if entry.value.len() < 700 && glance(&entry).is_some() {
+                    all.push((entry.value_type.0, entry.value.to_vec()));
+                }
+            }
+        }
+        let types = |value_type| all.iter().filter(|(other, _)| *other == value_type).count();
+        assert!(types(15) > 0 && types(19) > 0 && types(21) > 0);
+        all
+    }
+
     #[test]
     fn what_it_knows_is_what_a_whole_walk_says_of_any_damage() {
         let (mut sound, mut broken) = (0, 0);
-        for (value_type, body) in values() {
+        for (value_type, body) in values().into_iter().chain(streams()) {
             let intact = entry(value_type, Dialect::Redis, &body);
             assert!(glance(&intact).is_some(), "{intact:?}");
             for at in 0..body.len() {
