@@ -7,20 +7,24 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::{PIECE, Spill};
 
 /// Items of one batch, at most.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
 
 /// A batch ends when its items weigh so many bytes.
 const BATCH_BYTES: u64 = 128 * 1024;
 
+/// Batches that are under way for each thread: one that it works on, and others that wait, so that neither it nor the caller
+/// has to sleep and be woken for every batch.
+const UNDER_WAY: usize = 3;
+
 /// Pieces that a batch can have made before the caller takes them.
-const PIECES: usize = 4;
+const PIECES: usize = 8;
 
 /// What a thread does with an item: appends its text to the buffer, calls the spill where the buffer is full, and answers
 /// what the caller should know of the item.
@@ -74,15 +78,15 @@ where
     if threads < 2 {
         return alone(next, maker(), ends);
     }
-    let (hand_out, queue) = mpsc::sync_channel(threads);
-    let (queue, spare) = (Mutex::new(queue), Spare::default());
+    let (queue, spare) = (Queue::default(), Spare::default());
     thread::scope(|scope| {
+        // When this returns, for whatever reason, the threads find the queue closed.
+        let _closes = CloseAtEnd(&queue);
         for _ in 0..threads {
             let (make, queue, spare) = (maker(), &queue, &spare);
             scope.spawn(move || serve(make, queue, spare));
         }
-        // It owns the sender: when it returns, for whatever reason, the threads find the queue closed.
-        lead(threads, next, weight, hand_out, &spare, ends)
+        lead(threads, next, weight, &queue, &spare, ends)
     })
 }
 
@@ -129,6 +133,66 @@ enum Piece<T, N> {
     Failed(Error),
 }
 
+/// Batches that wait for a thread. The caller sees to it that there are never many.
+struct Queue<T, N> {
+    waiting: Mutex<Waiting<T, N>>,
+    changed: Condvar,
+}
+
+struct Waiting<T, N> {
+    batches: VecDeque<Batch<T, N>>,
+    /// No more will come, and what waits is not wanted any more.
+    is_closed: bool,
+}
+
+impl<T, N> Default for Queue<T, N> {
+    fn default() -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                batches: VecDeque::new(),
+                is_closed: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl<T, N> Queue<T, N> {
+    fn push(&self, batch: Batch<T, N>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.batches.push_back(batch);
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
+    /// The next batch; `None` when the queue is closed.
+    fn pop(&self) -> Option<Batch<T, N>> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self
+            .changed
+            .wait_while(waiting, |waiting| {
+                waiting.batches.is_empty() && !waiting.is_closed
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        match waiting.is_closed {
+            true => None,
+            false => waiting.batches.pop_front(),
+        }
+    }
+}
+
+struct CloseAtEnd<'a, T, N>(&'a Queue<T, N>);
+
+impl<T, N> Drop for CloseAtEnd<'_, T, N> {
+    fn drop(&mut self) {
+        let queue = self.0;
+        let mut waiting = queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.is_closed = true;
+        drop(waiting);
+        queue.changed.notify_all();
+    }
+}
+
 /// Buffers that can be filled again: memory that was touched before costs the kernel nothing.
 struct Spare<T> {
     texts: Mutex<Vec<Vec<u8>>>,
@@ -163,7 +227,7 @@ fn lead<T, N>(
     threads: usize,
     mut next: impl FnMut(&mut Vec<T>) -> Result<bool>,
     weight: impl Fn(&T) -> u64,
-    hand_out: SyncSender<Batch<T, N>>,
+    queue: &Queue<T, N>,
     spare: &Spare<T>,
     mut ends: Ends<'_, T, N>,
 ) -> Result<()> {
@@ -171,7 +235,7 @@ fn lead<T, N>(
     // What the items ended with; known before the text of the last ones is written.
     let mut end: Option<Result<()>> = None;
     loop {
-        while end.is_none() && under_way.len() <= threads {
+        while end.is_none() && under_way.len() < threads.saturating_mul(UNDER_WAY) {
             let mut items = reused(&spare.items, || Vec::with_capacity(BATCH));
             let mut bytes = 0u64;
             while items.len() < BATCH && bytes < BATCH_BYTES {
@@ -190,9 +254,7 @@ fn lead<T, N>(
             }
             let (pieces, taken) = mpsc::sync_channel(PIECES);
             under_way.push_back(taken);
-            hand_out
-                .send(Batch { items, pieces })
-                .map_err(|_| threads_are_gone())?;
+            queue.push(Batch { items, pieces });
         }
         let Some(pieces) = under_way.pop_front() else {
             return end.unwrap_or(Ok(()));
@@ -215,17 +277,9 @@ fn lead<T, N>(
 }
 
 /// Works on batches until there are no more.
-fn serve<T: Copy, N>(
-    mut make: impl Make<T, N>,
-    queue: &Mutex<Receiver<Batch<T, N>>>,
-    spare: &Spare<T>,
-) {
+fn serve<T: Copy, N>(mut make: impl Make<T, N>, queue: &Queue<T, N>, spare: &Spare<T>) {
     let fresh = || reused(&spare.texts, || Vec::with_capacity(PIECE.saturating_mul(2)));
-    loop {
-        let received = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Batch { items, pieces }) = received else {
-            return;
-        };
+    while let Some(Batch { items, pieces }) = queue.pop() {
         let send = |piece| pieces.send(piece).map_err(|_| nobody_writes());
         let mut text = fresh();
         let worked = items.iter().try_for_each(|item| {
@@ -249,14 +303,6 @@ fn serve<T: Copy, N>(
 #[cold]
 fn unwritable(error: std::io::Error) -> Error {
     Error::io("the output cannot be written", error)
-}
-
-#[cold]
-fn threads_are_gone() -> Error {
-    Error::new(
-        ErrorKind::Interrupted,
-        "the threads that make text are gone",
-    )
 }
 
 #[cold]
