@@ -48,6 +48,7 @@ mod function;
 mod header;
 mod producer;
 mod reader;
+mod spot;
 mod template;
 
 pub use codes::{Dialect, Kind, ModuleId, Opcode, TypeInfo, ValueType, Version};
@@ -55,6 +56,7 @@ pub use entry::{Entry, EntryId, EntryPlace};
 pub use header::Header;
 pub use producer::Producer;
 pub use reader::{ChecksumState, End, Entries, Function, Lent, Record, Records};
+pub use spot::{Again, Spot};
 pub use template::Template;
 
 use crate::error::Result;

@@ -8,6 +8,7 @@ use super::codes::{Dialect, ModuleId, Opcode, ValueType, Version};
 use super::entry::{Entry, EntryPlace};
 use super::extent;
 use super::header::Header;
+use super::spot::Spot;
 use super::template::{Template, Templates};
 use crate::error::{EntryContext, Error, Place, Result};
 use crate::wire::CUT;
@@ -208,6 +209,8 @@ pub struct Records<'data> {
     entry: Entry<'data>,
     /// Attributes were read that belong to no key yet; `entry.offset` is where they begin.
     is_pending: bool,
+    /// The dialect where the last attributes began: an aux field in front of their key can change it.
+    dialect_before: Dialect,
     /// The entry that was lent last has something that most have not.
     is_rare: bool,
     templates: Templates<'data>,
@@ -286,6 +289,7 @@ impl<'data> Records<'data> {
             ordinal: 0,
             entry: Entry::blank(header.dialect),
             is_pending: false,
+            dialect_before: header.dialect,
             is_rare: false,
             templates: Templates::default(),
             crc: options.verify_checksum.then(Crc::default),
@@ -356,6 +360,78 @@ impl<'data> Records<'data> {
         ))
     }
 
+    /// Where the entry stands that was lent last.
+    #[must_use]
+    #[inline]
+    pub fn spot(&self) -> Spot {
+        let entry = &self.entry;
+        let dialect = match entry.offset == entry.type_offset {
+            true => entry.dialect,
+            false => self.dialect_before,
+        };
+        Spot::of(entry, dialect)
+    }
+
+    /// Lends the entry at `spot` again. `template` is its own.
+    #[inline]
+    pub(super) fn lend_again(
+        &mut self,
+        spot: &Spot,
+        template: Option<Template<'data>>,
+    ) -> Result<&Entry<'data>> {
+        if self.is_rare {
+            self.entry.forget_attributes();
+            self.is_rare = false;
+        }
+        let start = usize::try_from(spot.offset).unwrap_or(usize::MAX);
+        self.cursor = Cursor::new(self.data.get(start..).unwrap_or_default(), spot.offset);
+        self.entry.dialect = spot.dialect;
+        let (value_type, type_offset) = loop {
+            let offset = self.cursor.offset();
+            let number = self.cursor.u8()?;
+            if number <= 100 {
+                break (ValueType(number), offset);
+            }
+            self.is_rare = true;
+            if !self.read_attribute(Opcode(number), offset)? {
+                // Other records may stand between a key and its attributes. None of them is counted twice.
+                self.templates = Templates::default();
+                self.read_other(Opcode(number), offset)?;
+            }
+        };
+        let key = Str::read(&mut self.cursor)?;
+        let value_offset = self.cursor.offset();
+        let rest = self.cursor.rest();
+        if self
+            .cursor
+            .skip(spot.end.saturating_sub(value_offset))
+            .is_err()
+        {
+            return Err(Error::corrupt(
+                Place::at(spot.offset),
+                "no entry begins here any more",
+            ));
+        }
+        let used = rest.len().saturating_sub(self.cursor.rest().len());
+        if self.cursor.peek() == Some(Opcode::AUX.0) {
+            self.read_sub_expires();
+        }
+        let entry = &mut self.entry;
+        if template.is_some() {
+            entry.template = template;
+            self.is_rare = true;
+        }
+        entry.ordinal = spot.ordinal;
+        entry.offset = spot.offset;
+        entry.db = spot.db;
+        entry.value_type = value_type;
+        entry.key = key;
+        entry.value = rest.get(..used).unwrap_or_default();
+        entry.value_offset = value_offset;
+        entry.type_offset = type_offset;
+        Ok(entry)
+    }
+
     /// Bytes from the start of the input to the next record: for progress.
     #[must_use]
     pub fn offset(&self) -> u64 {
@@ -421,6 +497,7 @@ impl<'data> Records<'data> {
                 Ok(true) => {
                     if !self.is_pending {
                         self.is_pending = true;
+                        self.dialect_before = self.entry.dialect;
                         self.entry.offset = offset;
                     }
                 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use super::finding::{Finding, Severity, Warnings};
 use super::turn::Turns;
 use crate::error::{EntryContext, Error, ErrorKind, Result};
-use crate::snapshot::{Dialect, Entry, ValueType};
+use crate::snapshot::{Dialect, Entry, Snapshot, Spot, ValueType};
 use crate::value::{self, Decoder, Findings};
 use crate::wire::Str;
 
@@ -17,16 +17,16 @@ use crate::wire::Str;
 const BATCH: usize = 512;
 
 /// Bytes of values that go to a thread together: a few large ones should not wait for each other.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: u64 = 1 << 20;
 
 /// Batches that wait for a thread.
 pub(super) const QUEUE: usize = 4;
 
 /// Entries with their number in the order of the file.
 #[derive(Debug)]
-pub(super) struct Batch<'data> {
+pub(super) struct Batch {
     number: u64,
-    entries: Vec<Entry<'data>>,
+    entries: Vec<Spot>,
 }
 
 /// What all threads of one check share.
@@ -74,20 +74,20 @@ impl Shared {
 
 /// Collects entries into batches, on the scanning thread.
 #[derive(Debug)]
-pub(super) struct Feeder<'data, 'run> {
+pub(super) struct Feeder<'run> {
     shared: &'run Shared,
     /// `None`: values are not walked.
-    batches: Option<SyncSender<Batch<'data>>>,
+    batches: Option<SyncSender<Batch>>,
     told: SyncSender<Finding>,
     number: u64,
-    entries: Vec<Entry<'data>>,
-    bytes: usize,
+    entries: Vec<Spot>,
+    bytes: u64,
 }
 
-impl<'data, 'run> Feeder<'data, 'run> {
+impl<'run> Feeder<'run> {
     pub(super) fn new(
         shared: &'run Shared,
-        batches: Option<SyncSender<Batch<'data>>>,
+        batches: Option<SyncSender<Batch>>,
         told: SyncSender<Finding>,
     ) -> Self {
         Self {
@@ -102,12 +102,12 @@ impl<'data, 'run> Feeder<'data, 'run> {
 
     /// Hands out an entry.
     #[inline]
-    pub(super) fn push(&mut self, entry: &Entry<'data>) {
+    pub(super) fn push(&mut self, entry: Spot) {
         if self.batches.is_none() {
             return;
         }
-        self.entries.push(*entry);
-        self.bytes = self.bytes.saturating_add(entry.value.len());
+        self.entries.push(entry);
+        self.bytes = self.bytes.saturating_add(entry.record_len());
         if self.entries.len() >= BATCH || self.bytes >= BATCH_BYTES {
             self.flush();
         }
@@ -166,8 +166,9 @@ fn nobody_listens() -> Error {
 
 /// Walks the values of batches until there are no more. Gives the warnings.
 pub(super) fn walk(
+    snapshot: &Snapshot<'_>,
     shared: &Shared,
-    batches: &Mutex<Receiver<Batch<'_>>>,
+    batches: &Mutex<Receiver<Batch>>,
     told: SyncSender<Finding>,
     spool_dir: &Path,
 ) -> Warnings {
@@ -184,6 +185,7 @@ pub(super) fn walk(
             warnings: Warnings::default(),
         },
     );
+    let mut again = snapshot.again();
     loop {
         let received = batches
             .lock()
@@ -196,13 +198,16 @@ pub(super) fn walk(
         let teller = decoder.findings();
         (teller.batch, teller.has_turn) = (batch.number, false);
         let mut elements = 0u64;
-        for entry in &batch.entries {
+        for spot in &batch.entries {
             if shared.is_stopped() {
                 break;
             }
-            decoder.findings().begin(entry);
-            let walked = decoder.validate(entry);
-            match walked.and_then(|summary| decoder.findings().end().map(|()| summary)) {
+            let walked = again.entry(spot).and_then(|entry| {
+                decoder.findings().begin(entry);
+                let summary = decoder.validate(entry)?;
+                decoder.findings().end().map(|()| summary)
+            });
+            match walked {
                 Ok(summary) => elements = elements.saturating_add(summary.elements),
                 Err(error) => shared.fail(error),
             }

@@ -142,9 +142,9 @@ pub fn check(
             for _ in 0..options.threads.max(1) {
                 let (shared, told) = (&shared, told.clone());
                 let waiting = std::sync::Arc::clone(&waiting);
-                walkers.push(
-                    scope.spawn(move || deep::walk(shared, &waiting, told, &options.spool_dir)),
-                );
+                walkers.push(scope.spawn(move || {
+                    deep::walk(snapshot, shared, &waiting, told, &options.spool_dir)
+                }));
             }
         }
         drop(waiting);
@@ -248,11 +248,11 @@ struct Scanned {
 /// Bytes between two notes of the position.
 const NOTE_EVERY: u64 = 1 << 20;
 
-fn scan<'data>(
-    snapshot: &Snapshot<'data>,
+fn scan(
+    snapshot: &Snapshot<'_>,
     options: &Options,
     selection: &mut Selection,
-    feeder: &mut Feeder<'data, '_>,
+    feeder: &mut Feeder<'_>,
     shared: &Shared,
 ) -> Result<Scanned> {
     let mut structure = Structure::new(snapshot.header());
@@ -275,8 +275,8 @@ fn scan<'data>(
                 break;
             }
         }
-        let record = match records.lend() {
-            Ok(Some(record)) => record,
+        // Matched where it is made: to move what is lent would cost more than to find it.
+        match records.lend() {
             Ok(None) => break,
             Err(error) => {
                 totals.bytes = error.place().map_or(offset, |place| place.offset);
@@ -286,9 +286,7 @@ fn scan<'data>(
                 fatal = Some(fatal_finding(error)?);
                 break;
             }
-        };
-        match record {
-            Lent::Entry(entry) => {
+            Ok(Some(Lent::Entry(entry))) => {
                 structure.entry(entry);
                 if let Some(set) = &mut keys {
                     set.add(entry)?;
@@ -307,12 +305,12 @@ fn scan<'data>(
                     // Its end was found: there is nothing else to look at.
                     totals.elements = totals.elements.saturating_add(1);
                 } else if options.values {
-                    feeder.push(entry);
+                    feeder.push(records.spot());
                 } else {
                     value::check_shallow(entry, &mut |finding| feeder.tell(finding))?;
                 }
             }
-            Lent::Other(Record::End(end)) => {
+            Ok(Some(Lent::Other(Record::End(end)))) => {
                 totals.checksum = match end.checksum {
                     ChecksumState::None => "none",
                     ChecksumState::Disabled => "disabled",
@@ -323,7 +321,9 @@ fn scan<'data>(
                 let mut tell = |finding| feeder.tell(finding);
                 structure.end(&end, &records, options.strict, &mut tell)?;
             }
-            Lent::Other(other) => structure.record(&other, &mut |finding| feeder.tell(finding))?,
+            Ok(Some(Lent::Other(other))) => {
+                structure.record(&other, &mut |finding| feeder.tell(finding))?;
+            }
         }
     }
     totals.entries = records.entries_seen();

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use crate::error::{Error, ErrorKind, Result, unshown};
 use crate::json::{Damage, KeyWriter, Spill, push_string};
 use crate::select::Selection;
-use crate::snapshot::{Dialect, Entry, Function, Lent, Record, Snapshot};
+use crate::snapshot::{Dialect, Entry, Function, Lent, Record, Snapshot, Spot};
 use crate::value::Element;
 use crate::verbs::ordered::{self, Ends};
 use crate::verbs::{Ending, Ticker, Watch};
@@ -82,9 +82,13 @@ pub fn end_document(out: &mut dyn Write) -> Result<()> {
 
 /// What becomes text.
 #[derive(Debug, Clone, Copy)]
-enum Item<'data> {
-    Key { entry: Entry<'data>, first: bool },
-    Function(Function<'data>),
+enum Item {
+    Key {
+        spot: Spot,
+        first: bool,
+    },
+    /// Where a library's record begins.
+    Function(u64),
 }
 
 /// Writes all selected entries of `snapshot` to `out`. `damaged` is told of each entry of which something could not be read.
@@ -109,7 +113,9 @@ pub fn export<'data>(
     let (mut damaged_keys, mut damaged_functions) = (0u64, 0u64);
     let (mut scratch, mut ticker) = (Vec::new(), Ticker::default());
     let mut records = snapshot.records();
-    let next = |items: &mut Vec<Item<'data>>| {
+    // For the few that something is to be said of.
+    let mut again = snapshot.again();
+    let next = |items: &mut Vec<Item>| {
         loop {
             ticker.tick(watch, records.offset(), records.entries_seen())?;
             match records.lend()? {
@@ -119,7 +125,7 @@ pub fn export<'data>(
                         let first = report.written == 0;
                         report.written = report.written.saturating_add(1);
                         items.push(Item::Key {
-                            entry: *entry,
+                            spot: records.spot(),
                             first,
                         });
                         return Ok(true);
@@ -130,7 +136,7 @@ pub fn export<'data>(
                     report.functions = report.functions.saturating_add(1);
                     if options.layout == Layout::Lines && options.function_lines {
                         report.functions_written = report.functions_written.saturating_add(1);
-                        items.push(Item::Function(function));
+                        items.push(Item::Function(function.offset()));
                         return Ok(true);
                     }
                 }
@@ -144,13 +150,13 @@ pub fn export<'data>(
         options.threads,
         next,
         weight,
-        || maker(options),
+        || maker(snapshot, options),
         Ends {
             out,
             note: &mut |item, damage: Damage| match item {
-                Item::Key { entry, .. } => {
+                Item::Key { spot, .. } => {
                     damaged_keys = damaged_keys.saturating_add(1);
-                    damaged(entry, &damage)
+                    damaged(again.entry(spot)?, &damage)
                 }
                 Item::Function(_) => {
                     damaged_functions = damaged_functions.saturating_add(1);
@@ -185,33 +191,34 @@ fn is_selected(
     }
 }
 
-fn weight(item: &Item<'_>) -> u64 {
+fn weight(item: &Item) -> u64 {
     match item {
-        Item::Key { entry, .. } => entry.record_len(),
+        Item::Key { spot, .. } => spot.record_len(),
         Item::Function(_) => 0,
     }
 }
 
 /// What one thread works with.
 fn maker<'data>(
+    snapshot: &Snapshot<'data>,
     options: &Options,
-) -> impl FnMut(&Item<'data>, &mut Vec<u8>, &mut Spill<'_>) -> Result<Option<Damage>> + Send + use<'data>
-{
+) -> impl FnMut(&Item, &mut Vec<u8>, &mut Spill<'_>) -> Result<Option<Damage>> + Send + use<'data> {
     let mut writer = KeyWriter::new(Some(&options.spool_dir));
     let document = options.layout == Layout::Document;
+    let (data, mut again) = (snapshot.data(), snapshot.again());
     move |item, text, spill| match item {
-        Item::Key { entry, first } => {
+        Item::Key { spot, first } => {
             if document {
                 text.extend_from_slice(if *first { b"\n" } else { b",\n" });
             }
-            let damage = writer.write(entry, text, spill)?;
+            let damage = writer.write(again.entry(spot)?, text, spill)?;
             if !document {
                 text.push(b'\n');
             }
             Ok(damage.is_some().then_some(damage))
         }
-        Item::Function(function) => {
-            let damage = push_function(function, text)?;
+        Item::Function(offset) => {
+            let damage = push_function(&Function::at(data, *offset)?, text)?;
             text.push(b'\n');
             Ok(damage.is_some().then_some(damage))
         }
