@@ -19,13 +19,14 @@ use crate::resp::Arg;
 use crate::resp::pack::{self, Out};
 use crate::select::Selection;
 use crate::snapshot::{
-    ChecksumState, Dialect, Entry, Function, Lent, ModuleId, Record, Snapshot, ValueType,
+    ChecksumState, Dialect, Entry, Function, Lent, ModuleId, Record, Snapshot, Spot, ValueType,
 };
 use crate::target::{Acceptance, Assumed, Facts, Probed, Product, Version, footer};
 use crate::value::Decoder;
 use crate::value::commands::{LossCounts, Losses};
 use crate::verbs::ordered::{self, Ends};
 use crate::verbs::{Ending, Ticker, Trust, Watch, walk};
+use crate::wire::Str;
 
 /// For whom the commands are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -141,25 +142,30 @@ pub fn export<'data>(
     let mut functions_damaged = 0u64;
     let (mut scratch, mut ticker) = (Vec::new(), Ticker::default());
     let mut records = snapshot.records();
-    let next = |items: &mut Vec<Item<'data>>| {
+    // For the few that something is to be said of.
+    let mut again = snapshot.again();
+    let next = |items: &mut Vec<Item>| {
         loop {
-            let entry = match records.lend()? {
-                None => return Ok(false),
-                Some(Lent::Entry(entry)) => entry,
-                Some(Lent::Other(Record::Function(_))) if !options.takes_functions() => {
-                    report.functions_left_out = report.functions_left_out.saturating_add(1);
+            // Matched where it is made: to move what is lent would cost more than to find it.
+            let entry = match records.lend() {
+                Ok(Some(Lent::Entry(entry))) => entry,
+                Ok(Some(Lent::Other(other))) => {
+                    match other {
+                        Record::Function(_) if !options.takes_functions() => {
+                            report.functions_left_out = report.functions_left_out.saturating_add(1);
+                        }
+                        Record::Function(library) => {
+                            report.functions = report.functions.saturating_add(1);
+                            items.push(Item::Function(library.offset()));
+                            return Ok(true);
+                        }
+                        Record::End(end) => report.ending = Ending::of(&end),
+                        _ => {}
+                    }
                     continue;
                 }
-                Some(Lent::Other(Record::Function(library))) => {
-                    report.functions = report.functions.saturating_add(1);
-                    items.push(Item::Function(library));
-                    return Ok(true);
-                }
-                Some(Lent::Other(Record::End(end))) => {
-                    report.ending = Ending::of(&end);
-                    continue;
-                }
-                Some(Lent::Other(_)) => continue,
+                Ok(None) => return Ok(false),
+                Err(error) => return Err(error),
             };
             report.entries = report.entries.saturating_add(1);
             ticker.tick(watch, entry.end(), report.entries)?;
@@ -168,12 +174,12 @@ pub fn export<'data>(
                 continue;
             }
             let target = options.policies.db_map.get(entry.db);
-            let select = (target != *db).then_some(target);
+            let selects = target != *db;
             *db = target;
             report.written = report.written.saturating_add(1);
             items.push(Item::Key {
-                entry: *entry,
-                select,
+                spot: records.spot(),
+                selects,
             });
             return Ok(true);
         }
@@ -182,11 +188,12 @@ pub fn export<'data>(
         options.threads,
         next,
         |item| match item {
-            Item::Key { entry, .. } => entry.record_len(),
+            Item::Key { spot, .. } => spot.record_len(),
             Item::Function(_) => 0,
         },
         || {
             maker(
+                snapshot,
                 options,
                 report.walked.is_some() && options.trust.skip_damaged,
             )
@@ -195,9 +202,9 @@ pub fn export<'data>(
             out,
             note: &mut |item, note| {
                 match (item, note) {
-                    (Item::Key { entry, .. }, Note::LeftOut(outcome, reason)) => {
+                    (Item::Key { spot, .. }, Note::LeftOut(outcome, reason)) => {
                         not_written.add(outcome);
-                        left_out(entry, outcome, &reason);
+                        left_out(again.entry(spot)?, outcome, &reason);
                     }
                     (Item::Function(_), Note::LeftOut(..)) => {
                         functions_damaged = functions_damaged.saturating_add(1);
@@ -285,13 +292,14 @@ fn demand_walked(report: &Report, options: &Options) -> Result<()> {
 
 /// What becomes text.
 #[derive(Debug, Clone, Copy)]
-enum Item<'data> {
+enum Item {
     Key {
-        entry: Entry<'data>,
-        /// The database that it goes to, where that is another one than the last key's.
-        select: Option<u64>,
+        spot: Spot,
+        /// It goes to another database than the last key.
+        selects: bool,
     },
-    Function(Function<'data>),
+    /// Where a library's record begins.
+    Function(u64),
 }
 
 /// What the caller should know of a key.
@@ -301,21 +309,27 @@ enum Note {
     Changed(Road, Losses),
 }
 
+/// Commands are handed over when they have so many bytes: more than those of one batch of small keys, which so go at once.
+const SPILL: usize = 4 * PIECE;
+
 /// What one thread works with.
 fn maker<'data>(
+    snapshot: &Snapshot<'data>,
     options: &Options,
     walks: bool,
-) -> impl FnMut(&Item<'data>, &mut Vec<u8>, &mut Spill<'_>) -> Result<Option<Note>> + Send {
+) -> impl FnMut(&Item, &mut Vec<u8>, &mut Spill<'_>) -> Result<Option<Note>> + Send + use<'data> {
     let mut terms = KnownTerms::new(options.to);
     let mut ladder = Ladder::new(options.spool_dir.as_deref());
     let policies = options.policies.clone();
     let mut key = NameRoom::new(options.spool_dir.as_deref());
     let mut walker = walks.then(|| Decoder::new(options.spool_dir.as_deref()));
+    let (data, mut again) = (snapshot.data(), snapshot.again());
     move |item, text, spill| {
-        let (entry, select) = match item {
-            Item::Key { entry, select } => (entry, select),
-            Item::Function(library) => {
-                let source = match replay::library_source(library) {
+        let (entry, selects) = match item {
+            Item::Key { spot, selects } => (again.entry(spot)?, *selects),
+            Item::Function(offset) => {
+                let library = Function::at(data, *offset)?;
+                let source = match replay::library_source(&library) {
                     Ok(source) => source,
                     Err(error) if error.kind() == ErrorKind::Corrupt => {
                         let reason = error.to_string().into();
@@ -332,12 +346,26 @@ fn maker<'data>(
                 return Ok(None);
             }
         };
-        if let Some(db) = select {
+        if selects {
             let mut digits = itoa::Buffer::new();
-            let words = [Arg::from("SELECT"), Arg::from(digits.format(*db))];
-            pack::command(&mut Text { text, spill }, &words)?;
+            let db = digits.format(policies.db_map.get(entry.db));
+            pack::command(
+                &mut Text { text, spill },
+                &[Arg::from("SELECT"), Arg::from(db)],
+            )?;
         }
-        let decided = ladder.decide(entry, terms.of(entry)?, &policies, Step::RAW);
+        let terms = terms.of(entry)?;
+        if walker.is_none()
+            && !matches!(entry.key, Str::Lzf(_))
+            && let Ok(name) = policies.name_of(entry, &mut key)
+            && replay::pack_usual(entry, terms, &policies, name, text)
+        {
+            if text.len() >= SPILL {
+                spill(text)?;
+            }
+            return Ok(None);
+        }
+        let decided = ladder.decide(entry, terms, &policies, Step::RAW);
         let restore = match decided {
             Decision::Send(restore) => restore,
             // Its terms know no commands.
@@ -366,7 +394,7 @@ fn maker<'data>(
         }
         let note = (restore.road() == Road::Reencoded || !restore.losses.is_empty())
             .then(|| Note::Changed(restore.road(), restore.losses));
-        if text.len() >= PIECE {
+        if text.len() >= SPILL {
             spill(text)?;
         }
         Ok(note)
@@ -401,8 +429,9 @@ struct KnownTerms {
     to: For,
     facts: Facts,
     terms: Terms,
-    known: Vec<(ValueType, Dialect)>,
-    last: Option<(ValueType, Dialect)>,
+    /// Those of `dialect` by their number.
+    known: [bool; 256],
+    dialect: Dialect,
     modules: Vec<ModuleId>,
 }
 
@@ -425,20 +454,20 @@ impl KnownTerms {
             to,
             facts,
             terms,
-            known: Vec::new(),
-            last: None,
+            known: [false; 256],
+            dialect: Dialect::Redis,
             modules: Vec::new(),
         }
     }
 
     fn of(&mut self, entry: &Entry<'_>) -> Result<&Terms> {
-        let id = (entry.value_type, entry.dialect);
-        if self.last == Some(id) && entry.value_type != ValueType::MODULE_2 {
-            return Ok(&self.terms);
+        if self.dialect != entry.dialect {
+            self.dialect = entry.dialect;
+            self.known = [false; 256];
         }
-        self.last = Some(id);
-        if !self.known.contains(&id) {
-            self.known.push(id);
+        let is_known = self.known.get_mut(usize::from(entry.value_type.0));
+        if let Some(is_known @ false) = is_known {
+            *is_known = true;
             let sent_as = payload_type(entry.value_type, entry.dialect);
             let found = self.footer_for(sent_as, entry.dialect);
             self.terms.set(entry.value_type, entry.dialect, found);
