@@ -6,19 +6,24 @@
 /// Appends `bytes` as the schema has strings: a JSON string, or `{"base64":"…"}`.
 #[inline]
 pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
-    if is_plain(bytes) {
+    let odd = Odd::of(bytes);
+    if odd.is_none() {
         out.reserve(bytes.len().saturating_add(2));
         out.push(b'"');
         out.extend_from_slice(bytes);
         out.push(b'"');
     } else {
-        push_other(out, bytes);
+        push_other(out, bytes, odd);
     }
 }
 
 #[inline(never)]
-fn push_other(out: &mut Vec<u8>, bytes: &[u8]) {
-    if std::str::from_utf8(bytes).is_ok() {
+fn push_other(out: &mut Vec<u8>, bytes: &[u8], odd: Odd) {
+    if !odd.is_beyond() {
+        out.push(b'"');
+        push_runs::<true>(out, bytes);
+        out.push(b'"');
+    } else if std::str::from_utf8(bytes).is_ok() {
         out.push(b'"');
         push_escaped(out, bytes);
         out.push(b'"');
@@ -34,38 +39,67 @@ fn push_other(out: &mut Vec<u8>, bytes: &[u8]) {
 pub(super) const BASE64_OPEN: &[u8] = b"{\"base64\":\"";
 pub(super) const BASE64_CLOSE: &[u8] = b"\"}";
 
-/// Whether `bytes` are printable ASCII that stands in a JSON string as it is. Looks at eight bytes at a time.
+/// Whether `bytes` are printable ASCII that stands in a JSON string as it is.
 #[inline]
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut odd = words.iter().fold(0, |odd, word| odd | odd_bytes(*word));
-    if !rest.is_empty() {
-        match bytes.last_chunk::<8>() {
-            // Some bytes are looked at twice, which is cheaper than one by one.
-            Some(word) => odd |= odd_bytes(*word),
-            None => {
-                let mut word = [b'.'; 8];
-                for (to, from) in word.iter_mut().zip(rest) {
-                    *to = *from;
+    Odd::of(bytes).is_none()
+}
+
+/// What a text has that cannot stand in a JSON string as it is, or that may not.
+#[derive(Debug, Clone, Copy, Default)]
+struct Odd {
+    /// A high bit where there is a control character, a quote or a backslash.
+    escaped: u64,
+    /// A high bit where there is a byte from 0x7f on.
+    beyond: u64,
+}
+
+impl Odd {
+    /// Looks at eight bytes at a time.
+    #[inline]
+    fn of(bytes: &[u8]) -> Self {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let mut odd = words.iter().fold(Self::default(), Self::and);
+        if !rest.is_empty() {
+            match bytes.last_chunk::<8>() {
+                // Some bytes are looked at twice, which is cheaper than one by one.
+                Some(word) => odd = odd.and(word),
+                None => {
+                    let mut word = [b'.'; 8];
+                    for (to, from) in word.iter_mut().zip(rest) {
+                        *to = *from;
+                    }
+                    odd = odd.and(&word);
                 }
-                odd |= odd_bytes(word);
             }
         }
+        odd
     }
-    odd == 0
+
+    #[inline]
+    fn and(self, word: &[u8; 8]) -> Self {
+        let word = u64::from_le_bytes(*word);
+        Self {
+            escaped: self.escaped | escaped_bytes(word),
+            beyond: self.beyond | beyond_printable(word),
+        }
+    }
+
+    #[inline]
+    fn is_none(self) -> bool {
+        (self.escaped | self.beyond) & HIGH == 0
+    }
+
+    #[inline]
+    fn is_beyond(self) -> bool {
+        self.beyond & HIGH != 0
+    }
 }
 
-/// Not zero where one of the bytes is not ASCII, a control character, a quote or a backslash.
-#[inline]
-fn odd_bytes(word: [u8; 8]) -> u64 {
-    let word = u64::from_le_bytes(word);
-    (beyond_printable(word) | escaped_bytes(word)) & HIGH
-}
-
-/// The high bit of each byte from 0x7f on.
+/// A high bit where there is a byte from 0x7f on; which one is not said, as the sum carries from such a byte into the next.
 #[inline]
 fn beyond_printable(word: u64) -> u64 {
-    ((word & !HIGH).wrapping_add(ONES) | word) & HIGH
+    (word.wrapping_add(ONES) | word) & HIGH
 }
 
 /// The high bit of each byte that is below a space, a quote or a backslash. Only the lowest one is sure: a borrow can
@@ -97,14 +131,15 @@ const LEADS: [u8; 3] = [0xc2, 0xd8, 0xe2];
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Where the first byte stands that must be escaped, or that may begin a character which must be.
+/// Where the first byte stands that must be escaped, or that may begin a character which must be. `PRINTABLE`: no byte is
+/// beyond printable ASCII.
 #[inline]
-fn first_escaped(bytes: &[u8]) -> Option<usize> {
+fn first_escaped<const PRINTABLE: bool>(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         let mut hits = escaped_bytes(word);
-        if beyond_printable(word) != 0 {
+        if !PRINTABLE && beyond_printable(word) != 0 {
             hits |= disturbing_bytes(word);
         }
         if hits != 0 {
@@ -164,11 +199,24 @@ fn disturbing_character(bytes: &[u8]) -> Option<(u16, usize)> {
 }
 
 /// Appends a text. It may be a part of one, cut anywhere: [`Escaper`] then sees what was cut.
-pub(super) fn push_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
+pub(super) fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    push_runs::<false>(out, bytes);
+}
+
+/// As [`push_escaped`]. `PRINTABLE`: no byte is beyond printable ASCII.
+fn push_runs<const PRINTABLE: bool>(out: &mut Vec<u8>, mut bytes: &[u8]) {
     out.reserve(bytes.len());
-    while let Some(at) = first_escaped(bytes) {
+    while let Some(at) = first_escaped::<PRINTABLE>(bytes) {
         let (run, rest) = bytes.split_at(at);
-        out.extend_from_slice(run);
+        match bytes.first_chunk::<8>() {
+            // Most runs between quotes are short: a block of a fixed size, cut to what it is to be.
+            Some(block) if at < block.len() => {
+                let end = out.len().saturating_add(at);
+                out.extend_from_slice(block);
+                out.truncate(end);
+            }
+            _ => out.extend_from_slice(run),
+        }
         let Some((byte, mut behind)) = rest.split_first() else {
             return;
         };
@@ -475,7 +523,18 @@ mod tests {
                     let plain = byte < 0x7f && escape_of(byte) == 0;
                     assert_eq!(is_plain(&bytes), plain, "{byte} at {at} of {length}");
                     let first = (escape_of(byte) != 0).then_some(at);
-                    assert_eq!(first_escaped(&bytes), first, "{byte} at {at} of {length}");
+                    let found = first_escaped::<false>(&bytes);
+                    assert_eq!(found, first, "{byte} at {at} of {length}");
+                    if byte < 0x7f {
+                        let found = first_escaped::<true>(&bytes);
+                        assert_eq!(found, first, "{byte} at {at} of {length}");
+                    }
+                    if byte < 0x80 {
+                        // Runs of all lengths between two of them.
+                        let twice = [&bytes[..], &bytes].concat();
+                        let json = written(&twice);
+                        assert_eq!(read_back(&json), twice, "{byte} at {at} of {length}");
+                    }
                 }
             }
         }
