@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -35,6 +36,9 @@ pub struct JournalFile {
     _lock: File,
 }
 
+/// For so long a lock that another process has is asked for again.
+const DYING: Duration = Duration::from_secs(1);
+
 impl JournalFile {
     /// Locks the journal at `path`, whether it exists or not.
     ///
@@ -42,6 +46,7 @@ impl JournalFile {
     /// `Usage` where another process holds it; `Io` where nothing can be written there.
     pub fn lock(path: &Path) -> Result<Self> {
         let lock_path = beside(path, ".lock");
+        let begun = Instant::now();
         loop {
             let lock = OpenOptions::new()
                 .write(true)
@@ -51,6 +56,11 @@ impl JournalFile {
                 .map_err(|error| cannot(path, "written", error))?;
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
+                // A load that was killed a moment ago holds it until the system is done with it.
+                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < DYING => {
+                    std::thread::sleep(DYING / 50);
+                    continue;
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     return Err(Error::new(
                         ErrorKind::Usage,

@@ -233,6 +233,7 @@ fn cannot(path: &Path, error: io::Error) -> Error {
         format!("the ledger {} cannot be written", path.display()),
         error,
     )
+    .with_hint("make room there, or name another place with --failures")
 }
 
 #[cfg(test)]
