@@ -155,36 +155,50 @@ pub fn unshown(name: &str) -> Vec<u8> {
 /// `None` where a backslash is followed by something that [`Escaped`] never writes, or a quote stands unescaped inside.
 #[must_use]
 pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
-    let inner = match text {
-        [b'"', inner @ .., b'"'] => inner,
-        [b'"', ..] => return None,
-        bare => bare,
-    };
-    let mut out = Vec::with_capacity(inner.len());
-    let mut bytes = inner.iter().copied();
-    while let Some(b) = bytes.next() {
-        if b != b'\\' {
-            if b == b'"' && inner.len() != text.len() {
-                return None;
-            }
-            out.push(b);
-            continue;
-        }
-        out.push(match bytes.next()? {
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'x' => {
-                let high = char::from(bytes.next()?).to_digit(16)?;
-                let low = char::from(bytes.next()?).to_digit(16)?;
-                u8::try_from(high << 4 | low).ok()?
-            }
-            _ => return None,
-        });
+    let mut out = Vec::with_capacity(text.len());
+    for byte in unescaped(text) {
+        out.push(byte?);
     }
     Some(out)
+}
+
+/// The same byte by byte, for texts of any length: `None` where [`unescape`] gives that, and nothing is to be read behind it.
+pub fn unescaped(text: &[u8]) -> impl Iterator<Item = Option<u8>> + '_ {
+    let (inner, quoted) = match text {
+        [b'"', inner @ .., b'"'] => (inner, true),
+        bare => (bare, false),
+    };
+    let mut bytes = inner.iter().copied();
+    let mut broken = !quoted && inner.first() == Some(&b'"');
+    std::iter::from_fn(move || {
+        if broken {
+            return Some(None);
+        }
+        let read = match bytes.next()? {
+            b'\\' => unescaped_one(&mut bytes),
+            b'"' if quoted => None,
+            plain => Some(plain),
+        };
+        broken = read.is_none();
+        Some(read)
+    })
+}
+
+/// What stands behind a backslash.
+fn unescaped_one(bytes: &mut impl Iterator<Item = u8>) -> Option<u8> {
+    Some(match bytes.next()? {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'"' => b'"',
+        b'\\' => b'\\',
+        b'x' => {
+            let high = char::from(bytes.next()?).to_digit(16)?;
+            let low = char::from(bytes.next()?).to_digit(16)?;
+            u8::try_from(high << 4 | low).ok()?
+        }
+        _ => return None,
+    })
 }
 
 /// An error of this crate. One pointer wide.

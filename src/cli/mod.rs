@@ -31,7 +31,7 @@ use clap::Parser as _;
 
 use self::args::{Cli, Verb};
 use self::exit::Exit;
-use self::output::Out;
+use self::output::{Grouped, Out};
 use self::plan::Run;
 
 /// Runs the command.
@@ -118,8 +118,16 @@ const MISSING_SHOWN: usize = 100;
 fn say_missing(missing: &rdbridge::select::Missing) {
     for name in missing.names().take(MISSING_SHOWN) {
         let db = name.db.map(|db| format!(" in db {db}")).unwrap_or_default();
+        let cut = match name.bytes > name.key.len() as u64 {
+            true => format!(
+                " (the first {} of {} bytes)",
+                Grouped(name.key.len() as u64),
+                Grouped(name.bytes)
+            ),
+            false => String::new(),
+        };
         say(&format!(
-            "not in the dump: {}{db}",
+            "not in the dump: {}{cut}{db}",
             rdbridge::error::Escaped(&name.key)
         ));
     }

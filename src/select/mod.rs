@@ -12,6 +12,7 @@ mod names;
 mod numbers;
 mod slot;
 mod slots;
+mod spelling;
 mod ttl;
 
 use std::path::PathBuf;
@@ -632,6 +633,7 @@ mod tests {
         let never = Asked {
             db: None,
             key: b"c".to_vec(),
+            bytes: 1,
         };
         assert_eq!(missing.names().collect::<Vec<_>>(), [never]);
     }

@@ -7,7 +7,8 @@ use std::ops::Deref;
 use std::path::Path;
 
 use super::ledger_line;
-use crate::error::{Error, ErrorKind, Escaped, Result, unescape};
+use super::spelling::Spelling;
+use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::fingerprint::{FingerprintKey, Fingerprints, Members, Sorted};
 use crate::wire::crc64;
 
@@ -26,14 +27,57 @@ pub struct Names {
 pub struct Asked {
     /// In which database; `None` for every one.
     pub db: Option<u64>,
-    /// The name.
+    /// The name, or its beginning: [`Asked::MOST`] bytes.
     pub key: Vec<u8>,
+    /// How many bytes the name has.
+    pub bytes: u64,
 }
 
 impl Asked {
-    /// Apart from those in other databases: a fingerprint's domain.
-    fn domain(&self) -> u64 {
-        domain(self.db)
+    /// Of a longer name no more bytes are given.
+    pub const MOST: usize = 4096;
+}
+
+/// A line of a list.
+struct Line<'a> {
+    db: Option<u64>,
+    name: Spelling<'a>,
+}
+
+impl Line<'_> {
+    /// By which it is found; `None` where it spells no name.
+    fn fingerprint(&self, key: &FingerprintKey) -> Option<u64> {
+        let mut pieces = key.pieces(domain(self.db));
+        if let Spelling::Raw(bytes) = self.name {
+            pieces.push(bytes);
+            return Some(pieces.finish());
+        }
+        let (mut piece, mut len) = ([0; 256], 0);
+        for byte in self.name.bytes() {
+            if len == piece.len() {
+                pieces.push(&piece);
+                len = 0;
+            }
+            *piece.get_mut(len)? = byte?;
+            len += 1;
+        }
+        pieces.push(piece.get(..len)?);
+        Some(pieces.finish())
+    }
+
+    fn asked(&self) -> Asked {
+        let (mut key, mut bytes) = (Vec::new(), 0u64);
+        for byte in self.name.bytes().map_while(|byte| byte) {
+            if key.len() < Asked::MOST {
+                key.push(byte);
+            }
+            bytes += 1;
+        }
+        Asked {
+            db: self.db,
+            key,
+            bytes,
+        }
     }
 }
 
@@ -80,7 +124,8 @@ impl Names {
             if raw.is_empty() && !null {
                 continue;
             }
-            let Some(name) = text.name(raw) else {
+            let asked = text.line(raw);
+            let Some(fingerprint) = asked.fingerprint(&key) else {
                 return Err(Error::new(
                     ErrorKind::Usage,
                     format!(
@@ -90,9 +135,9 @@ impl Names {
                 )
                 .with_hint("write it as `rdbridge keys` prints it (a backslash is written \\\\), or as a line of a ledger"));
             };
-            with_db |= name.db.is_some();
-            without_db |= name.db.is_none();
-            set.add(name.domain(), &name.key, offset)?;
+            with_db |= asked.db.is_some();
+            without_db |= asked.db.is_none();
+            set.add_fingerprint(fingerprint, offset)?;
         }
         let members = Members::build(set.finish()?, &key, spool_dir)?;
         Ok(Self {
@@ -133,8 +178,8 @@ impl Names {
             if there {
                 let hit = self.members.find(domain(asked), key, |offset| {
                     Ok(text
-                        .name_at(offset)
-                        .is_some_and(|name| name.db == asked && name.key == key))
+                        .line_at(offset)
+                        .is_some_and(|line| line.db == asked && line.name.is(key)))
                 })?;
                 found |= hit.is_some();
             }
@@ -181,11 +226,11 @@ impl Missing {
         self.never.is_empty()
     }
 
-    /// The names.
+    /// The names, long ones not whole.
     pub fn names(&self) -> impl Iterator<Item = Asked> + '_ {
         self.never
             .iter()
-            .filter_map(|record| self.text.name_at(record.order))
+            .filter_map(|record| Some(self.text.line_at(record.order)?.asked()))
     }
 }
 
@@ -215,29 +260,27 @@ impl Text {
         }
     }
 
-    fn name(&self, line: &[u8]) -> Option<Asked> {
+    fn line<'a>(&self, line: &'a [u8]) -> Line<'a> {
         if self.end == 0 {
-            return Some(Asked {
+            let name = Spelling::Raw(line);
+            return Line { db: None, name };
+        }
+        match ledger_line::parse(line) {
+            Some((db, name)) => Line { db: Some(db), name },
+            None => Line {
                 db: None,
-                key: line.to_vec(),
-            });
+                name: Spelling::Escaped(line),
+            },
         }
-        if let Some((db, key)) = ledger_line::parse(line) {
-            return Some(Asked { db: Some(db), key });
-        }
-        Some(Asked {
-            db: None,
-            key: unescape(line)?,
-        })
     }
 
-    fn name_at(&self, offset: u64) -> Option<Asked> {
+    fn line_at(&self, offset: u64) -> Option<Line<'_>> {
         let rest = self.bytes.get(usize::try_from(offset).ok()?..)?;
         let len = rest
             .iter()
             .position(|b| *b == self.end)
             .unwrap_or(rest.len());
-        self.name(self.without_return(rest.get(..len)?))
+        Some(self.line(self.without_return(rest.get(..len)?)))
     }
 }
 
@@ -250,8 +293,11 @@ mod tests {
     }
 
     fn asked(db: Option<u64>, key: &[u8]) -> Asked {
-        let key = key.to_vec();
-        Asked { db, key }
+        Asked {
+            db,
+            key: key.to_vec(),
+            bytes: key.len() as u64,
+        }
     }
 
     #[test]
@@ -323,6 +369,25 @@ mod tests {
             (missing.len(), missing.names().next().unwrap()),
             (1, asked(None, b"b\nc"))
         );
+    }
+
+    #[test]
+    fn of_a_long_name_that_is_missing_the_beginning_is_told() {
+        let long = [b"\\x00".repeat(5000), b"\n".to_vec(), vec![b'a'; 700]].concat();
+        let mut list = names(&long, false).unwrap();
+        assert!(!list.meet(0, &[0; 4096]).unwrap());
+        assert!(list.meet(0, &[b'a'; 700]).unwrap());
+        let missing = list.missing().unwrap();
+        let told: Vec<_> = missing.names().collect();
+        assert_eq!(
+            told,
+            [Asked {
+                db: None,
+                key: vec![0; 4096],
+                bytes: 5000
+            }]
+        );
+        assert!(names(&long, false).unwrap().meet(3, &[0; 5000]).unwrap());
     }
 
     #[test]

@@ -275,6 +275,7 @@ fn every_verb_stays_within_its_budget() {
     let collections = dumps::collections(dir, 1_000_000 / slow);
     let repeated = dumps::repeated_keys(dir, 700_000 / slow);
     let repeated_less = dumps::repeated_keys(dir, 250_000);
+    let (long_names, many_names) = (dumps::long_names(dir, 48 << 20), dumps::many_names(dir));
     let written = started.elapsed();
 
     let mut all = cases(&[QUICK], &small_keys);
@@ -299,6 +300,10 @@ fn every_verb_stays_within_its_budget() {
             &[&["keys FILE", "export --format ndjson FILE"]],
             dump,
         ));
+    }
+    for list in [&long_names, &many_names] {
+        let words = format!("keys --keys-from {} FILE", list.display());
+        all.push(Case::new(&words, &repeated_less).ends_with(&[1]));
     }
     all.extend(cases(&[QUICK], &changes));
     all.push(Case::new("export --format restore FILE", &changes));

@@ -279,3 +279,21 @@ fn stream(to: &mut Writer, pending: u64) {
         to.put(id(number));
     }
 }
+
+/// A list of two names of so many bytes: a line of a ledger, and an escaped one.
+pub(super) fn long_names(dir: &Path, bytes: usize) -> PathBuf {
+    let path = dir.join("long-names.ndjson");
+    let name = "n".repeat(bytes);
+    let list =
+        format!("{{\"db\":0,\"key\":\"{name}\",\"key_there\":\"{name}\"}}\n\"{name}\\x00\"\n");
+    std::fs::write(&path, list).expect("written");
+    path
+}
+
+/// A list of more names than are kept in memory.
+pub(super) fn many_names(dir: &Path) -> PathBuf {
+    let path = dir.join("many-names");
+    let list: String = (0..1_200_000).map(|i| format!("{i:x}\n")).collect();
+    std::fs::write(&path, list).expect("written");
+    path
+}
