@@ -46,6 +46,22 @@ fn record() -> Record {
 }
 
 #[test]
+fn a_lock_of_a_load_that_is_about_to_end_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("j");
+    let first = JournalFile::lock(&path).unwrap();
+    let ends = std::thread::spawn(move || {
+        std::thread::sleep(DYING / 4);
+        drop(first);
+    });
+    let second = JournalFile::lock(&path).unwrap();
+    ends.join().unwrap();
+    let refused = JournalFile::lock(&path).unwrap_err();
+    assert!(refused.to_string().contains("another load"), "{refused}");
+    drop(second);
+}
+
+#[test]
 fn what_was_written_is_read_again_and_one_process_at_a_time_holds_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dump.rdb.journal");
