@@ -502,7 +502,7 @@ fn a_client_of_a_real_server_is_served_while_a_load_minds_its_latency() {
         })
     };
     let mut seen = Vec::new();
-    let is_served = (0..3).any(|_| {
+    let is_served = (0..5).any(|_| {
         let (unbound, bound) = (
             late(&["--max-stall", "5000"]),
             late(&["--max-latency", "10"]),
