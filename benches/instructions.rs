@@ -223,14 +223,17 @@ fn batches(data: &[u8]) -> Result<(), Box<dyn Error>> {
     let (mut batch, mut scratch, mut commands, mut bytes) = (Vec::new(), Vec::new(), 0u64, 0);
     while let Some(record) = records.lend()? {
         let Lent::Entry(entry) = record else { continue };
-        let Decision::Send(restore) = replay::decide(entry, &terms, &policies) else {
-            continue;
-        };
         let key = entry.key.bytes(&mut scratch)?;
-        if restore.small_len(key).is_some() {
-            restore.pack_small(key, &mut batch);
-        } else {
-            restore.with_args("RESTORE", key, 0, |args| pack::command(&mut batch, args))?;
+        // As a load goes about it.
+        if !replay::pack_usual(entry, &terms, &policies, key, &mut batch) {
+            let Decision::Send(restore) = replay::decide(entry, &terms, &policies) else {
+                continue;
+            };
+            if restore.small_len(key).is_some() {
+                restore.pack_small(key, &mut batch);
+            } else {
+                restore.with_args("RESTORE", key, 0, |args| pack::command(&mut batch, args))?;
+            }
         }
         commands += 1;
         if batch.len() >= 128 * 1024 {
