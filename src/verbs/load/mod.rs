@@ -24,11 +24,14 @@ mod limits;
 mod links;
 mod look_up;
 mod measure;
+mod not_raw;
+mod options;
 mod overlap;
 mod pacing;
 mod pass;
 mod read_back;
 mod repeated;
+mod report;
 mod scripts;
 mod shards;
 mod shrunk;
@@ -36,24 +39,28 @@ mod standing;
 mod stop;
 mod strange;
 mod suspect;
+mod watcher;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub use again::PauseEvent;
 pub use contact::{Peeked, first_contact, peek};
 pub use functions::{FunctionFailure, FunctionPolicy, FunctionReport};
 pub use look_up::LookedUp;
+pub use not_raw::{NotRaw, not_raw};
+pub use options::{OnConflict, Options};
 pub use overlap::{Overlaps, Where};
+pub use report::{Report, Verified};
 pub use scripts::ScriptReport;
 pub use shards::Clustering;
 pub use stop::Why;
+pub use watcher::{KeyEvent, Watcher};
 
 use again::Trouble;
+use report::told;
 use shards::{Found, Shards, lost_one};
 use stop::Ended;
 
@@ -62,191 +69,18 @@ use crate::journal::{
     Counted, JournalFile, Ledger, Phase, Progress, Ranges, Record as JournalRecord, Recorder,
 };
 use crate::meaning::Abilities;
-use crate::outcome::{Outcome, Tally};
-use crate::pace::{Pace, Rates};
-use crate::reencode::Form;
-use crate::replay::{EXPIRIES_CHANGE, Policies, Terms, max_stall_ms};
-use crate::resp::{Connector, WindowOptions};
+use crate::outcome::Outcome;
+use crate::pace::Pace;
+use crate::replay::{Terms, max_stall_ms};
+use crate::resp::Connector;
 use crate::select::Selection;
 use crate::snapshot::{Dialect, Lent, ModuleId, Snapshot, ValueType};
 use crate::survey::Survey;
 use crate::target::accept::with_older_forms;
-use crate::target::{Acceptance, Assumed, Facts, Node, NodeMap, Probed, functions_closed, probe};
+use crate::target::{Acceptance, Facts, Node, Probed, functions_closed, probe};
 use crate::transform::Transform;
 use crate::value::Decoder;
-use crate::value::commands::LossCounts;
 use crate::verbs::{Ticker, Trust, Watch, walk};
-
-/// What to do with keys that the destination has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnConflict {
-    /// Leave them alone, list each, try all the others. The default.
-    #[default]
-    Fail,
-    /// Leave them alone; that is no finding.
-    Skip,
-    /// Compare them: an equal value is there already, a different one is a conflict.
-    Same,
-    /// Overwrite them.
-    Replace,
-    /// Stop at the first.
-    Abort,
-}
-
-/// How to load.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Expiry, databases and the run's instant. `replace` is set by [`Load::begin`] from `on_conflict`.
-    pub policies: Policies,
-    /// Keys that exist.
-    pub on_conflict: OnConflict,
-    /// Read back what was stored, and compare.
-    pub verify: bool,
-    /// Stop at the first key that is refused, fails, differs when it is read back, or stays uncertain.
-    pub fail_fast: bool,
-    /// Function libraries.
-    pub functions: FunctionPolicy,
-    /// Cached Lua scripts are loaded, too.
-    pub load_scripts: bool,
-    /// Refuse a destination that holds any key.
-    pub require_empty: bool,
-    /// Go on where the destination evicts keys.
-    pub allow_eviction: bool,
-    /// Stop early where the growth of the destination's memory shows that the rest cannot fit.
-    pub growth_check: bool,
-    /// Send values unwalked where they should be walked first.
-    pub trust_input: bool,
-    /// Where values are walked first and some are damaged: refuse these by name and load the others, instead of nothing.
-    pub skip_damaged: bool,
-    /// Where the fingerprints of many keys, and values too large to be held while they are walked, are spooled. Default:
-    /// `/tmp`.
-    pub spool_dir: PathBuf,
-    /// The dump comes from somebody who may mean harm: values are to be walked first.
-    pub untrusted: bool,
-    /// Connections to each shard; at least 1.
-    pub connections: usize,
-    /// How fast it may be at the most, over all connections.
-    pub rates: Rates,
-    /// What the destination's other clients may wait longer because of the load; `None`: as long as it takes.
-    pub max_latency: Option<Duration>,
-    /// A value whose `RESTORE` would hold the destination for longer goes by plain commands, if that loses nothing; `None`: half
-    /// a second, or 50 ms where the destination holds keys.
-    pub max_stall: Option<Duration>,
-    /// While a replica of the destination is more bytes behind, nothing is sent; `None`: that is not looked at.
-    pub max_replica_lag: Option<u64>,
-    /// Where there were replicas and they cannot be seen any more, nothing is sent; after so long it counts as a loss of the
-    /// connection, and everything is asked anew.
-    pub longest_blind: Duration,
-    /// How much may be under way on each.
-    pub window: WindowOptions,
-    /// Product and version by the user's word.
-    pub assume: Option<Assumed>,
-    /// Whether the destination is taken for a cluster.
-    pub cluster: Clustering,
-    /// Where the nodes of a cluster are reached, if not where they say.
-    pub node_map: NodeMap,
-    /// Nodes of the cluster that an earlier run knew: asked where the address as typed does not answer.
-    pub nodes_before: Vec<Node>,
-    /// Keys that the destination has answered for so far: for whoever must say so at any instant.
-    pub acknowledged: Arc<AtomicU64>,
-    /// How long a destination that is gone, busy or failing over is tried again without a key getting through. Zero: not at
-    /// all.
-    pub retry_for: Duration,
-    /// How long a destination without memory, or with a disk that it cannot write to, is waited for.
-    pub wait_for: Duration,
-    /// Where nobody can say what a failover would lose: so much is taken to be lost.
-    pub failover_lookback: Duration,
-    /// Entries that may be sent before the journal is written again. After a crash so many are looked up at the most.
-    pub ahead: u64,
-    /// How often it is asked what the destination keeps, and the journal is written.
-    pub settle_every: Duration,
-}
-
-impl Options {
-    /// Whether values at the destination are read.
-    fn reads_back(&self) -> bool {
-        self.verify || self.on_conflict == OnConflict::Same
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            policies: Policies::default(),
-            on_conflict: OnConflict::Fail,
-            verify: false,
-            fail_fast: false,
-            functions: FunctionPolicy::Load,
-            load_scripts: false,
-            require_empty: false,
-            allow_eviction: false,
-            growth_check: true,
-            trust_input: false,
-            skip_damaged: false,
-            spool_dir: std::path::PathBuf::from("/tmp"),
-            untrusted: false,
-            connections: 1,
-            rates: Rates::default(),
-            max_latency: None,
-            max_stall: None,
-            max_replica_lag: Some(64 << 20),
-            longest_blind: Duration::from_secs(30),
-            window: WindowOptions::default(),
-            assume: None,
-            cluster: Clustering::Auto,
-            node_map: NodeMap::default(),
-            nodes_before: Vec::new(),
-            acknowledged: Arc::default(),
-            retry_for: Duration::ZERO,
-            wait_for: Duration::ZERO,
-            failover_lookback: Duration::from_secs(60),
-            ahead: 256 * 1024,
-            settle_every: Duration::from_secs(2),
-        }
-    }
-}
-
-/// An entry that a person would want to know by name.
-#[derive(Debug, Clone, Copy)]
-pub struct KeyEvent<'a> {
-    /// The number of the input.
-    pub input: u32,
-    /// The entry's number in its input.
-    pub ordinal: u64,
-    /// Where its record begins.
-    pub offset: u64,
-    /// Its database in the file.
-    pub db: u64,
-    /// Its key; of a very long one, the beginning.
-    pub key: &'a [u8],
-    /// Its outcome.
-    pub outcome: Outcome,
-    /// The server's words, or ours.
-    pub reason: &'a str,
-}
-
-/// Is told about single entries, from several threads.
-pub trait Watcher: Sync {
-    /// An entry ended in an outcome that is listed.
-    fn key(&self, event: &KeyEvent<'_>);
-
-    /// The destination cannot be written to now; it will be tried again.
-    fn pause(&self, _event: &PauseEvent<'_>) {}
-
-    /// How an input changed since it was opened, if it did: asked again and again while it is read.
-    ///
-    /// # Errors
-    /// Nobody can tell: that ends the load.
-    fn input_changed(&self, _input: u32) -> Result<Option<String>> {
-        Ok(None)
-    }
-
-    /// Something about the destination that a person would want to know.
-    fn note(&self, _text: &str) {}
-
-    /// The destination failed over or started again: so many acknowledged entries are looked up again.
-    fn restarted(&self, _entries: u64) {}
-}
 
 /// Reads a whole dump, checksum included: what is not sound is not loaded.
 ///
@@ -370,88 +204,6 @@ pub struct Journal {
     pub file: Option<JournalFile>,
     /// The list of keys that did not arrive, if any.
     pub ledger: Option<Ledger>,
-}
-
-/// What was read back ([`Options::verify`]). What differs has an outcome of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Verified {
-    /// Keys that the destination holds as they were sent.
-    pub same: u64,
-    /// Keys that it said OK to and that cannot be compared.
-    pub not_comparable: u64,
-}
-
-/// What became of a load.
-#[derive(Debug)]
-pub struct Report {
-    /// Entries that the scanner read.
-    pub entries: u64,
-    /// Their outcomes.
-    pub tally: Tally,
-    /// What restored keys lost on their way: bookkeeping, and meaning that was allowed to be lost.
-    pub losses: LossCounts,
-    /// What this run read back, where that was wanted.
-    pub verified: Option<Verified>,
-    /// Function libraries.
-    pub functions: FunctionReport,
-    /// Cached Lua scripts.
-    pub scripts: ScriptReport,
-    /// Keys that the destination evicted during the load; `None` where it hides that.
-    pub evicted: Option<u64>,
-    /// From the first question to the last reply of this run.
-    pub elapsed: Duration,
-    /// The same of all runs that worked on it.
-    pub all_runs: Duration,
-    /// Runs that worked on it, this one among them.
-    pub runs: u32,
-    /// How often it had to wait for the destination.
-    pub pauses: u64,
-    /// The longest time in which nothing was sent, because the destination could not take it or its replicas were behind.
-    pub longest_stall: Duration,
-    /// How far its replicas were behind at the most, bytes; `None` where none was seen.
-    pub largest_lag: Option<u64>,
-    /// What was looked up of the keys that an earlier run restored, if it restored any.
-    pub looked_up: Option<LookedUp>,
-    /// How many keys the destination holds, where these are fewer than must be there of those that were restored.
-    pub shrunk_to: Option<u64>,
-    /// Entries that a failover or restart of the destination cannot lose, as far as it tells.
-    pub settled: u64,
-    /// Shards of the destination: 1 where it is no cluster.
-    pub shards: usize,
-    /// The destination's clock less ours, milliseconds: of several shards that of the one that is the furthest ahead; `None`
-    /// where it does not tell.
-    pub clock_ahead_ms: Option<i64>,
-    /// How often the nodes of a cluster answered `MOVED`, and `ASK`.
-    pub redirected: (u64, u64),
-    /// Its journal.
-    pub journal: Option<PathBuf>,
-    /// Why it ended early, if it did.
-    pub stopped: Option<Error>,
-    /// It ended at a key, as [`OnConflict::Abort`] or [`Options::fail_fast`] says: a finding, not a fault of the destination.
-    pub aborted: bool,
-}
-
-impl Report {
-    /// Whether every entry that was read has exactly one outcome.
-    #[must_use]
-    pub fn adds_up(&self) -> bool {
-        self.tally.total() == self.entries
-    }
-
-    /// Whether everything that was wanted was done.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.adds_up()
-            && self.stopped.is_none()
-            && !self.tally.has_findings()
-            && self.verified.unwrap_or_default().not_comparable == 0
-            && self.functions.failed.is_empty()
-            && self.functions.refused == 0
-            && self.scripts.failed == 0
-            && self.evicted.unwrap_or(0) == 0
-            && self.shrunk_to.is_none()
-            && self.looked_up.is_none_or(|looked_up| looked_up.asked > 0)
-    }
 }
 
 impl Load {
@@ -872,33 +624,6 @@ const ABORTED: &str = "stopped at the first key that exists (--on-conflict abort
 /// Why a run ends under [`Options::fail_fast`].
 const FAILED_FAST: &str = "stopped at the first key that did not arrive (--fail-fast)";
 
-/// The reason of an early end, with what was done and how to go on.
-#[cold]
-fn told(error: Error, acknowledged: u64, journal: bool) -> Error {
-    const SKIP: &str =
-        "load again with --on-conflict skip, which leaves alone what is there, to go on";
-    let go_on = if journal {
-        "the same command goes on"
-    } else {
-        SKIP
-    };
-    match error.kind() {
-        ErrorKind::Interrupted => Error::new(
-            ErrorKind::Interrupted,
-            format!(
-                "interrupted: the destination has acknowledged {}",
-                crate::units::keys(acknowledged)
-            ),
-        )
-        .with_hint(go_on),
-        ErrorKind::Destination if error.hint().is_none() => error.with_hint(format!(
-            "{} acknowledged; {go_on}",
-            crate::units::keys(acknowledged)
-        )),
-        _ => error,
-    }
-}
-
 /// Tries what a shard takes, under names that it serves.
 fn probe_shard(
     shards: &Shards,
@@ -1047,51 +772,4 @@ fn demand_memory(surveys: &[Survey], facts: &Facts, options: &Options) -> Result
         ),
     )
     .with_hint("raise maxmemory there, choose fewer keys, or say --allow-eviction"))
-}
-
-/// Selected keys of one type that do not go as they are.
-#[derive(Debug, Clone)]
-pub struct NotRaw {
-    /// The type, as it stands in the file.
-    pub form: Form,
-    /// How many keys.
-    pub keys: u64,
-    /// Why the destination does not take it, or it does not go as it is.
-    pub reason: String,
-    /// The older form that they will be written in, as long as it does not lose any meaning of theirs.
-    pub as_form: Option<Form>,
-    /// Where there is none: plain commands will carry them, if those lose nothing of theirs. Else they will be refused.
-    pub by_commands: bool,
-}
-
-/// Types of `surveys` that the destination does not take, or that do not go as they are: what can be said before the first
-/// write.
-#[must_use]
-pub fn not_raw(surveys: &[Survey], terms: &Terms, policies: &Policies) -> Vec<NotRaw> {
-    let mut list: Vec<NotRaw> = Vec::new();
-    for (dialect, value_type, keys) in surveys.iter().flat_map(Survey::types) {
-        if value_type == ValueType::MODULE_2 {
-            continue;
-        }
-        let form = Form {
-            value_type,
-            dialect,
-        };
-        let reason = match terms.get(value_type, dialect) {
-            Some(crate::replay::TypeTerms::Refuse(reason)) => reason.as_ref(),
-            Some(_) if policies.rewrites(form) => EXPIRIES_CHANGE,
-            _ => continue,
-        };
-        match list.iter_mut().find(|found| found.form == form) {
-            Some(found) => found.keys = found.keys.saturating_add(keys),
-            None => list.push(NotRaw {
-                form,
-                keys,
-                reason: reason.to_string(),
-                as_form: terms.other_forms(form).next(),
-                by_commands: terms.writes(form),
-            }),
-        }
-    }
-    list
 }
