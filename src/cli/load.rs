@@ -8,31 +8,28 @@ use rdbridge::error::Escaped;
 use rdbridge::input::{Input, Inputs, Tail, classify_tail};
 use rdbridge::journal::InputId;
 use rdbridge::json::write_report;
-use rdbridge::outcome::Outcome;
 use rdbridge::replay::Policies;
-use rdbridge::resp::Connector;
 use rdbridge::select::Selection;
 use rdbridge::snapshot::Snapshot;
 use rdbridge::survey::Survey;
-use rdbridge::target::{Facts, Mode, NodeMap};
+use rdbridge::target::{Mode, NodeMap};
 use rdbridge::transform::Transform;
 use rdbridge::units::ByteCount;
 use rdbridge::verbs::compare::Options as Comparison;
-use rdbridge::verbs::load::{
-    self, KeyEvent, Load, LookedUp, OnConflict, Options, PauseEvent, Report, Watcher,
-};
+use rdbridge::verbs::load::{self, Load, LookedUp, OnConflict, Options};
 use rdbridge::verbs::tail_words;
 use rdbridge::{Error, ErrorKind, Result};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::args::{Cluster, LoadArgs, ReadArgs, Scripts};
 use super::arrival;
 use super::compare;
 use super::exit::Exit;
 use super::journal;
-use super::output::{Grouped, Out, Table, plural};
+use super::load_said::{Notes, Teller, say_clock, say_destination};
+use super::load_show::{figures, show, summary};
+use super::output::{Grouped, Out, plural};
 use super::plan::{self, Run};
-use super::progress::Lines;
 use super::shards::{self, Because};
 
 /// Bytes that are looked at before anything is read.
@@ -359,29 +356,6 @@ fn look_up(
     load.demand_there(all)
 }
 
-/// Tells what happens before the first pass.
-struct Notes;
-
-impl Watcher for Notes {
-    fn key(&self, _event: &KeyEvent<'_>) {}
-
-    fn note(&self, text: &str) {
-        super::say(text);
-    }
-
-    fn restarted(&self, entries: u64) {
-        super::say(&restarted(entries));
-    }
-}
-
-fn restarted(entries: u64) -> String {
-    format!(
-        "the destination failed over or was started again: {} that it may have lost {} looked up again",
-        plural(entries, "key"),
-        if entries == 1 { "is" } else { "are" }
-    )
-}
-
 fn options(args: &LoadArgs, run: &Run, policies: Policies) -> Options {
     let policy = &args.policy;
     Options {
@@ -623,142 +597,6 @@ pub(super) fn found(survey: &Survey, run: &Run) -> String {
     format!("{line}; {}", survey.producer.taken(run.now))
 }
 
-/// A clock that is not ours decides when keys expire.
-fn say_clock(run: &Run, destination: &Facts) {
-    let Some(ahead_ms) = destination.clock_ahead_ms else {
-        return;
-    };
-    if ahead_ms.unsigned_abs() > 1000 {
-        super::say(&format!(
-            "the destination's clock is {:+.1} s from ours: {}",
-            ahead_ms as f64 / 1000.0,
-            match run.now_is_given {
-                true => "what is expired is judged at the instant that was given",
-                false => "what is expired is judged by that one",
-            }
-        ));
-    }
-}
-
-fn say_destination(run: &Run, connector: &Connector, load: &Load) {
-    let facts = load.facts();
-    let keys = match facts.total_keys() {
-        Some(0) => ", empty".to_owned(),
-        Some(keys) => format!(", holds {} already", plural(keys, "key")),
-        None => ", does not say how many keys it holds".to_owned(),
-    };
-    let shards = match load.shards() {
-        1 => String::new(),
-        many => format!(", a cluster of {many} shards"),
-    };
-    let line = format!(
-        "destination {}: {}{shards}{keys}",
-        connector.address,
-        facts.name()
-    );
-    // That somebody's keys are there is worth a line whatever was asked for.
-    if facts.total_keys() == Some(0) {
-        run.note(&line);
-    } else {
-        super::say(&line);
-    }
-    for (command, words, instead) in closed(facts) {
-        super::say(&format!("{command} is closed to us ({words}): {instead}"));
-    }
-    if facts.may_evict().is_none() {
-        run.note("the destination does not say whether it evicts keys");
-    }
-}
-
-/// Commands that a load would like to ask and may not, each once, with the server's words and what stands in for it.
-fn closed(facts: &Facts) -> Vec<(&'static str, &str, &'static str)> {
-    const INSTEAD: [(&str, &str); 4] = [
-        (
-            "INFO",
-            "evictions, replicas and memory are not watched, and after a failover what is older than --failover-lookback counts as kept",
-        ),
-        (
-            "CONFIG GET",
-            "the number of databases is learned by SELECT, the largest argument from refusals, and whether keys are evicted from INFO",
-        ),
-        (
-            "TIME",
-            "expiries are judged by the clock of this machine alone",
-        ),
-        (
-            "HELLO",
-            "product and version come from INFO, or from what RESTORE takes",
-        ),
-    ];
-    let mut list = Vec::new();
-    for (command, instead) in INSTEAD {
-        let found = facts.closed.iter().find(|closed| {
-            let denied = closed.words.trim_start_matches('"').starts_with("NOPERM");
-            denied && closed.command.starts_with(command)
-        });
-        list.extend(found.map(|closed| (command, closed.words.as_str(), instead)));
-    }
-    list
-}
-
-/// Tells which keys did not arrive.
-struct Teller {
-    lines: Lines,
-    names: Vec<String>,
-    /// What is read, with its number, while it is.
-    input: Option<(u32, Arc<Input>)>,
-}
-
-impl Watcher for Teller {
-    fn key(&self, event: &KeyEvent<'_>) {
-        let input = match self.names.as_slice() {
-            [_one] => String::new(),
-            names => {
-                let name = usize::try_from(event.input).ok().and_then(|i| names.get(i));
-                format!("{}: ", name.map_or("", String::as_str))
-            }
-        };
-        let reason = match event.reason {
-            "" => String::new(),
-            reason => format!(": {reason}"),
-        };
-        self.lines.say(&format!(
-            "{input}offset {}: {} in db {}: {}{reason}",
-            event.offset,
-            Escaped(event.key),
-            event.db,
-            event.outcome.label(),
-        ));
-    }
-
-    fn pause(&self, event: &PauseEvent<'_>) {
-        self.lines.say(&format!(
-            "{}; waiting {:.1} s before try {} since a key got through (for {:.0} s more)",
-            event.reason.what(),
-            event.wait.as_secs_f64(),
-            Grouped(event.attempt.into()),
-            event.left.as_secs_f64()
-        ));
-    }
-
-    fn input_changed(&self, input: u32) -> Result<Option<String>> {
-        let open = self.input.as_ref().filter(|(number, _)| *number == input);
-        let Some((_, open)) = open else {
-            return Ok(None);
-        };
-        let change = open.changed_since_open()?;
-        Ok(change.map(|change| change.to_string()))
-    }
-
-    fn note(&self, text: &str) {
-        self.lines.say(text);
-    }
-
-    fn restarted(&self, entries: u64) {
-        self.lines.say(&restarted(entries));
-    }
-}
-
 /// Cached scripts go first, as libraries do. What ends that ends the load, before its first key.
 fn scripts(
     load: &mut Load,
@@ -868,194 +706,6 @@ fn replay(
         if !load.again(&teller, &mut |position| progress.tick(position)) {
             return Ok(());
         }
-    }
-}
-
-/// The closing table in one line.
-fn summary(report: &Report) -> String {
-    let outcomes: Vec<String> = report
-        .tally
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(outcome, count)| format!("{} {}", Grouped(count), outcome.label()))
-        .collect();
-    format!("{}: {}", plural(report.entries, "key"), outcomes.join(", "))
-}
-
-fn show(report: &Report, inputs: usize, out: &mut Out) -> std::io::Result<()> {
-    let seconds = report.elapsed.as_secs_f64();
-    writeln!(
-        out,
-        "{} in {}, {seconds:.1} s:",
-        plural(report.entries, "key"),
-        plural(inputs as u64, "input")
-    )?;
-    let mut table = Table::default();
-    for (outcome, count) in report.tally.iter() {
-        // The first line always; of the others those that happened.
-        if count > 0 || outcome == Outcome::ALL[0] {
-            table.row([outcome.label().into(), count.into()]);
-        }
-    }
-    table.write(out, 2)?;
-    for (loss, keys) in report.losses.iter() {
-        let what = if loss.is_meaning() {
-            ", as allowed"
-        } else {
-            ", which is bookkeeping"
-        };
-        writeln!(out, "{} arrived without {loss}{what}", plural(keys, "key"))?;
-    }
-    if let Some(verified) = &report.verified {
-        let not = match verified.not_comparable {
-            0 => String::new(),
-            not => format!(", {} could not be compared", Grouped(not)),
-        };
-        writeln!(
-            out,
-            "read back: {} equal to the input, {} different{not}",
-            plural(verified.same, "key"),
-            Grouped(report.tally.get(Outcome::ReadBackDifferent)),
-        )?;
-    }
-    let functions = &report.functions;
-    if functions.found > 0 {
-        writeln!(
-            out,
-            "function libraries: {} found, {} loaded, {} skipped, {} repeated, {} refused, {} failed",
-            functions.found,
-            functions.loaded,
-            functions.skipped,
-            functions.repeated,
-            functions.refused,
-            functions.failed.len()
-        )?;
-        for failure in &functions.failed {
-            writeln!(out, "  offset {}: {}", failure.offset, failure.reason)?;
-        }
-    }
-    let scripts = &report.scripts;
-    if scripts.found > 0 {
-        let reason = match &scripts.reason {
-            Some(words) => format!(": {words}"),
-            None => String::new(),
-        };
-        writeln!(
-            out,
-            "cached scripts: {} found, {} loaded, {} left out, {} failed{reason}",
-            Grouped(scripts.found),
-            Grouped(scripts.loaded),
-            Grouped(scripts.skipped),
-            Grouped(scripts.failed)
-        )?;
-    }
-    if report.runs > 1 {
-        writeln!(
-            out,
-            "the counts are those of {}, {:.1} s together",
-            plural(report.runs.into(), "run"),
-            report.all_runs.as_secs_f64()
-        )?;
-    }
-    if report
-        .looked_up
-        .is_some_and(|looked_up| looked_up.asked == 0)
-    {
-        writeln!(
-            out,
-            "none of the keys that an earlier run restored could be looked up: they may have expired since, or EXISTS is closed \
-             to us; `rdbridge compare` finds out what is there"
-        )?;
-    }
-    if report.pauses > 0 || !report.longest_stall.is_zero() {
-        writeln!(
-            out,
-            "waited for the destination {}, nothing was sent for {:.1} s at the longest",
-            plural(report.pauses, "time"),
-            report.longest_stall.as_secs_f64()
-        )?;
-    }
-    if report.redirected != (0, 0) {
-        let (moved, asked) = report.redirected;
-        writeln!(
-            out,
-            "slots moved meanwhile: keys were sent on {} by MOVED, {} by ASK",
-            plural(moved, "time"),
-            plural(asked, "time")
-        )?;
-    }
-    let kept = format!(
-        "{} of {}",
-        Grouped(report.settled),
-        plural(report.entries, "key")
-    );
-    match report.largest_lag {
-        Some(lag) => writeln!(
-            out,
-            "its replicas were {} behind at the most; {kept} are known to be on all of them",
-            ByteCount(lag).short()
-        )?,
-        None if report.settled > 0 => {
-            writeln!(out, "{kept} are known to be on the destination's disk")?
-        }
-        None => {}
-    }
-    match report.evicted {
-        Some(0) => {}
-        Some(keys) => writeln!(
-            out,
-            "the destination evicted {} meanwhile: not everything that was restored is there",
-            plural(keys, "key")
-        )?,
-        None => writeln!(out, "whether the destination evicted keys is not known")?,
-    }
-    if let Some(holds) = report.shrunk_to {
-        writeln!(
-            out,
-            "the destination holds {} in all, fewer than must be there of those that were restored: something removed keys meanwhile; `rdbridge compare` \
-             finds out which",
-            plural(holds, "key")
-        )?;
-    }
-    if !report.adds_up() {
-        writeln!(
-            out,
-            "the outcomes are {} and do not add up to the keys: this is an error of rdbridge",
-            Grouped(report.tally.total())
-        )?;
-    }
-    Ok(())
-}
-
-/// The same for machines.
-fn figures(report: &Report) -> Map<String, Value> {
-    let object = json!({
-        "entries": report.entries,
-        "outcomes": report.tally,
-        "losses": report.losses,
-        "verified": report.verified,
-        "functions": report.functions,
-        "scripts": report.scripts,
-        "evicted": report.evicted,
-        "elapsed_seconds": report.elapsed.as_secs_f64(),
-        "elapsed_seconds_all_runs": report.all_runs.as_secs_f64(),
-        "runs": report.runs,
-        "pauses": report.pauses,
-        "longest_stall_seconds": report.longest_stall.as_secs_f64(),
-        "largest_replica_lag": report.largest_lag,
-        "looked_up": report.looked_up,
-        "shrunk_to": report.shrunk_to,
-        "settled": report.settled,
-        "shards": report.shards,
-        "clock_ahead_ms": report.clock_ahead_ms,
-        "redirected": { "moved": report.redirected.0, "ask": report.redirected.1 },
-        "journal": report.journal.as_ref().map(|path| path.display().to_string()),
-        "adds_up": report.adds_up(),
-        "stopped": report.stopped.as_ref().map(ToString::to_string),
-    });
-    match object {
-        Value::Object(map) => map,
-        _ => Map::new(),
     }
 }
 

@@ -14,6 +14,8 @@ mod info;
 mod journal;
 mod keys;
 mod load;
+mod load_said;
+mod load_show;
 mod output;
 mod output_file;
 mod plan;
