@@ -9,8 +9,9 @@ use rdbridge::pace::Rates;
 use rdbridge::resp::Connector;
 use rdbridge::select::{Selection, slot_of};
 use rdbridge::snapshot::Snapshot;
+use rdbridge::target::NodeMap;
 use rdbridge::verbs::load::{
-    FunctionPolicy, KeyEvent, Load, Options, PauseEvent, Report, Watcher, survey,
+    FunctionPolicy, KeyEvent, Load, OnConflict, Options, PauseEvent, Report, Watcher, survey,
 };
 use redis::Value;
 
@@ -18,6 +19,7 @@ use super::support::cluster::{Cluster, ask, get_all, text, wait_until};
 use super::support::command::{Dir, run};
 use super::support::dump::{Crc, Dump};
 use super::support::loading::{connector, options};
+use super::support::proxy::{Fault, On, Proxy};
 use super::support::say_aloud;
 use super::support::wire::Client;
 
@@ -376,6 +378,58 @@ fn keys_follow_their_slots_while_these_move() {
     let sizes = masters.iter().map(|node| text(node.port(), "DBSIZE"));
     let stored: u64 = sizes.map(|n| n.parse::<u64>().expect("a number")).sum();
     assert_eq!(stored, keys.len() as u64);
+}
+
+/// Keys whose replies came in one breath with another one's refusal are looked at when all are sent, and the node cannot answer
+/// for one of them: replies to the others still come then, and are no replies to whatever is asked next.
+#[test]
+fn a_look_at_keys_that_breaks_off_is_taken_up_again() {
+    let cluster = Cluster::start("redis-7.0", 2, 0);
+    let [first, second] = [0, 1].map(|node| cluster.nodes[node].port());
+    // More for each node than the first hundreds, of which each has a mark of its own.
+    let keys = keys(4000);
+    let data = dump(&keys, |_| 10);
+    let of_first = |key: &&Vec<u8>| key.starts_with(b"k") && slot_of(key) < 8192;
+    let there: Vec<&Vec<u8>> = keys
+        .iter()
+        .filter(of_first)
+        .skip(1000)
+        .step_by(50)
+        .collect();
+    let go = |fault: Fault| {
+        for port in [first, second] {
+            assert_eq!(text(port, "FLUSHALL"), "OK");
+        }
+        for key in &there {
+            let key = String::from_utf8_lossy(key);
+            assert_eq!(text(first, &format!("SET {key} old")), "OK");
+        }
+        let proxy = Proxy::start(first, On::Data, fault);
+        let url = proxy.url();
+        let (_, reached) = url.rsplit_once(':').expect("a port");
+        let alias = format!("127.0.0.1:{first}=127.0.0.1:{reached}");
+        let options = Options {
+            on_conflict: OnConflict::Skip,
+            verify: true,
+            functions: FunctionPolicy::Skip,
+            node_map: NodeMap::new([alias.parse().expect("an alias")]),
+            ..patient()
+        };
+        let connector = connector(&url);
+        let (report, told) = load(connector, &data, options, || {}, &mut |_| {});
+        assert!(report.is_clean(), "{report:?} {told:?}");
+        let existing = report.tally.get(Outcome::Existing);
+        assert_eq!(existing, there.len() as u64, "{report:?}");
+        (report.pauses, proxy)
+    };
+    let (_, whole) = go(Fault::None);
+    let replies = whole.traffic.reply_count.load(Ordering::SeqCst);
+    // How many marks there are depends on how soon a refusal comes.
+    for before_the_last in [800, 1200, 1600] {
+        let words = b"-LOADING Redis is loading the dataset in memory\r\n".to_vec();
+        let (pauses, proxy) = go(Fault::Instead(replies - before_the_last, words));
+        assert!(proxy.has_fired() && pauses > 0, "{pauses}");
+    }
 }
 
 /// Slots of the first master go to the others, by the servers' own means, while keys are written and read back.

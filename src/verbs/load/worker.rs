@@ -276,6 +276,7 @@ impl<'s, 'data> Worker<'s, 'data> {
         }
         if batch.answered.is_some() {
             if let Err(error) = sender.finish(pipeline, replies) {
+                *abandoned |= breaks_off(pipeline, &error);
                 failed(shared, pipeline, error);
             }
             return;
@@ -310,8 +311,7 @@ impl<'s, 'data> Worker<'s, 'data> {
                 })
         });
         if let Err(error) = sent {
-            // As above, of keys that were to be read back.
-            *abandoned |= pipeline.end().is_none() && passing(&error).is_some();
+            *abandoned |= breaks_off(pipeline, &error);
             failed(shared, pipeline, error);
         }
     }
@@ -339,7 +339,7 @@ impl<'s, 'data> Worker<'s, 'data> {
         };
         let sent = sent.and_then(|()| self.sender.take(entry, Step::RAW, false, pipeline, replies));
         if let Err(error) = sent {
-            self.abandoned |= pipeline.end().is_none() && passing(&error).is_some();
+            self.abandoned |= breaks_off(pipeline, &error);
             failed(self.shared, pipeline, error);
         }
     }
@@ -410,6 +410,12 @@ fn by_database(entries: &mut [Entry<'_>], current: u64, policies: &Policies) {
     if !entries.is_sorted_by_key(|entry| entry.db) {
         entries.sort_by_key(|entry| (db(entry) != current, db(entry)));
     }
+}
+
+/// Whether an error may have broken off a look at keys, whose replies still come: they are replies to nobody then, and the
+/// connection is not used any more.
+fn breaks_off(pipeline: &Pipeline<Ticket>, error: &Error) -> bool {
+    pipeline.end().is_none() && passing(error).is_some()
 }
 
 /// Ends the pass for an error of sending. What the replies found wrong was said before.
