@@ -83,6 +83,10 @@ impl<F: Findings> Findings for Told<F> {
 /// `error.or_entry(|| entry.context())`. After an error, and at the end, a walk is fused.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is walked where it stands; a box would be an allocation for each stream"
+)]
 pub enum Value<'d, F: Findings = Strict> {
     /// A string.
     String(Element<'d>),

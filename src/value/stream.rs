@@ -123,6 +123,8 @@ pub struct Stream<'d, F: Findings = Strict> {
     pub(super) form: u8,
     pub(super) phase: Phase,
     nodes_left: u64,
+    /// The key of the node that was opened last.
+    last_node: Option<StreamId>,
     node: Option<Node<'d>>,
     entry: Option<Fields>,
     /// Live entries that were walked, and the last ID of any; `None` when nodes were skipped.
@@ -192,6 +194,7 @@ impl<'d, F: Findings> Stream<'d, F> {
             },
             phase: Phase::Entries,
             nodes_left,
+            last_node: None,
             node: None,
             entry: None,
             walked: Some((0, None)),
@@ -306,6 +309,16 @@ impl<'d, F: Findings> Stream<'d, F> {
                 return Str::skip(&mut self.cursor);
             }
         };
+        // Servers write them in the order of their keys; at the same key twice they give up the whole file.
+        if let Some(before) = self.last_node.replace(master)
+            && master <= before
+        {
+            self.decoder.findings.found(Finding {
+                rule: Rule::StreamOrder,
+                place,
+                what: format!("node {master} stands behind node {before}").into(),
+            })?;
+        }
         let Some(packed) = self
             .decoder
             .open_packed(&mut self.cursor, Encoding::Listpack)?

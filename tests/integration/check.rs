@@ -265,7 +265,7 @@ fn faults_of_one_value_are_all_counted() {
         let told = ran.stdout.lines().filter(|l| l.starts_with("fault: "));
         let rest = faults - 100;
         assert_eq!(told.count(), 100 + usize::from(rest > 0));
-        let more = format!("fault: and {rest} more in this value; set \"set\" in db 0\n");
+        let more = format!("): and {rest} more in this value; set \"set\" in db 0\n");
         assert_eq!(ran.stdout.contains(&more), rest > 0, "{}", ran.stdout);
         let json = check(&file, &["--json"]).json();
         let input = &json["inputs"][0];
@@ -276,6 +276,50 @@ fn faults_of_one_value_are_all_counted() {
         let rest = (rest > 0).then_some(Some(rest as u64));
         assert_eq!(times[100..], Vec::from_iter(rest), "{json}");
     }
+}
+
+/// A stream of two nodes of one entry each: what a node's key is, and the entry's ID less that.
+fn two_nodes(nodes: [(u64, u8, u8); 2], last: u64) -> Vec<u8> {
+    let mut value = dump::length(2);
+    for (master, ms, seq) in nodes {
+        value.extend(dump::string([master.to_be_bytes(), [0; 8]].concat()));
+        // One live entry, none deleted, one field name; the entry, which has that.
+        let small = |number: u8| vec![number, 1];
+        let items = [
+            vec![small(1), small(0), small(1), vec![0x81, b'f', 2], small(0)],
+            vec![
+                small(2),
+                small(ms),
+                small(seq),
+                vec![0x81, b'v', 2],
+                small(4),
+            ],
+        ]
+        .concat();
+        let body = items.concat();
+        let bytes = u32::try_from(body.len() + 7).expect("a short one");
+        let items = u16::try_from(items.len()).expect("few").to_le_bytes();
+        let packed = [&bytes.to_le_bytes()[..], &items, &body, &[0xff]].concat();
+        value.extend(dump::string(packed));
+    }
+    // Its length, its last ID; no groups.
+    value.extend([2].into_iter().chain(dump::length(last)).chain([1, 0]));
+    value
+}
+
+/// Servers find entries by the keys of nodes: these rise, as the entries do. Redis ends at its start where one stands twice.
+#[test]
+fn the_nodes_of_a_stream_rise() {
+    let found = |nodes, last| {
+        let file = base().key(15, "s", two_nodes(nodes, last));
+        let file = file.string_key("k", "v").finish(Crc::Right);
+        check(&file, &[])
+    };
+    says(&found([(1, 0, 0), (2, 0, 1)], 2), 0, &["sound"]);
+    let twice = found([(1, 0, 0), (1, 0, 1)], 1);
+    says(&twice, 1, &["node 1-0 stands behind node 1-0", "1 fault"]);
+    let falls = found([(9, 0, 0), (5, 7, 1)], 12);
+    says(&falls, 1, &["node 5-0 stands behind node 9-0", "1 fault"]);
 }
 
 #[test]

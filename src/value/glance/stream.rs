@@ -19,12 +19,15 @@ impl Glance {
     /// The number of live entries.
     pub(super) fn stream(&mut self, cursor: &mut Cursor<'_>, form: u8) -> Option<u64> {
         let mut live = 0u64;
-        let mut last = None;
+        let (mut last, mut last_node) = (None, None);
         for _ in 0..length::read(cursor).ok()? {
             let Ok(Str::Raw(master)) = Str::read(cursor) else {
                 return None;
             };
             let master = StreamId::from_bytes(master.try_into().ok()?);
+            if last_node.replace(master) >= Some(master) {
+                return None;
+            }
             let more = node(blob(cursor, &mut self.text)?, master, &mut last)?;
             live = live.wrapping_add(more);
         }

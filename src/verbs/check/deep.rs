@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::finding::{Finding, Severity, Warnings};
 use super::turn::Turns;
-use crate::error::{EntryContext, Error, ErrorKind, Result};
+use crate::error::{EntryContext, Error, ErrorKind, Place, Result};
 use crate::snapshot::{Dialect, Entry, Snapshot, Spot, ValueType};
 use crate::value::{self, Decoder, Findings};
 use crate::wire::Str;
@@ -182,6 +182,7 @@ pub(super) fn walk(
             entry: None,
             faults: 0,
             rest: 0,
+            rest_at: None,
             warnings: Warnings::default(),
         },
     );
@@ -254,8 +255,9 @@ struct Teller<'data, 'run> {
     entry: Option<Brief<'data>>,
     /// Faults of this entry that were told one by one.
     faults: u64,
-    /// Those that are only counted.
+    /// Those that are only counted, and where the first of them is.
     rest: u64,
+    rest_at: Option<Place>,
     warnings: Warnings,
 }
 
@@ -263,7 +265,7 @@ impl<'data> Teller<'data, '_> {
     #[inline]
     fn begin(&mut self, entry: &Entry<'data>) {
         self.entry = Some(Brief::of(entry));
-        (self.faults, self.rest) = (0, 0);
+        (self.faults, self.rest, self.rest_at) = (0, 0, None);
     }
 
     /// The entry is walked: tells how many of its faults were only counted.
@@ -272,6 +274,7 @@ impl<'data> Teller<'data, '_> {
         match self.rest {
             0 => Ok(()),
             rest => self.tell(Finding {
+                place: self.rest_at,
                 entry: self.entry.as_ref().map(Brief::context),
                 ..Finding::rest(rest)
             }),
@@ -315,6 +318,7 @@ impl Findings for Teller<'_, '_> {
             // One damaged length can make a fault of each of a hundred million members.
             value::Severity::Fault if self.faults >= Finding::MOST_OF_ONE_VALUE => {
                 self.rest = self.rest.saturating_add(times);
+                self.rest_at.get_or_insert(finding.place);
                 Ok(())
             }
             value::Severity::Fault => {
