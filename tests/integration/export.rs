@@ -962,14 +962,8 @@ fn the_head_of_a_large_key_comes_at_once() {
         "{\"db\":0,\"key\":\"first\",\"type\":\"string\",\"encoding\":\"plain\",\"value\":\"v\"}\n";
     let big = "{\"db\":0,\"key\":\"big\",\"type\":\"string\",\"encoding\":\"plain\"";
     let packed = "{\"db\":0,\"key\":\"packed\",\"type\":\"hash\",\"encoding\":\"listpack\"";
-    for (args, head) in [
-        (&["get", "-q", &file, "big"][..], big.to_owned()),
-        (&["get", "-q", &file, "packed"], packed.to_owned()),
-        (
-            &["export", "-q", "--format", "ndjson", &file],
-            format!("{first}{big}"),
-        ),
-    ] {
+    // Whether one look gave nothing but the head, as it does where it is taken as soon as it is written.
+    let comes_alone = |args: &[&str], head: &str| {
         let mut child = command::program()
             .args(args)
             .stdin(Stdio::null())
@@ -978,15 +972,27 @@ fn the_head_of_a_large_key_comes_at_once() {
             .spawn()
             .expect("the program starts");
         let mut stdout = child.stdout.take().expect("a pipe");
-        // What was written at once is what one look gives: nothing of the value.
         let mut seen = vec![0; 1 << 16];
         let count = stdout.read(&mut seen).expect("readable");
-        assert_eq!(String::from_utf8_lossy(&seen[..count]), head, "{args:?}");
+        let seen = String::from_utf8_lossy(&seen[..count]).into_owned();
+        assert!(seen.starts_with(head), "{args:?}: {seen:.300}");
         let mut rest = String::new();
         stdout.read_to_string(&mut rest).expect("UTF-8");
         let ended = child.wait().expect("a child");
         assert_eq!(ended.code(), Some(1), "{args:?}");
-        assert!(rest.contains(",\"error\":\""), "{args:?}: {rest}");
+        assert!(rest.contains(",\"error\":\""), "{args:?}: {rest:.300}");
+        seen == head
+    };
+    for (args, head) in [
+        (&["get", "-q", &file, "big"][..], big.to_owned()),
+        (&["get", "-q", &file, "packed"], packed.to_owned()),
+        (
+            &["export", "-q", "--format", "ndjson", &file],
+            format!("{first}{big}"),
+        ),
+    ] {
+        // On a busy machine the value may be there as soon as the reader is.
+        assert!((0..5).any(|_| comes_alone(args, &head)), "{args:?}");
     }
 }
 
