@@ -386,6 +386,18 @@ def limited_rows(runs, dump, path):
         room.leave()
 
 
+def merged(before, now):
+    """The table as it was, with the rows that were measured now in the place of those of the same name."""
+    rows = lambda text: [line for line in text.strip().splitlines() if line.startswith("| ")][2:]
+    name = lambda line: tuple(cell.strip() for cell in line.split("|")[1:4])
+    new = {name(line): line for line in rows(now)}
+    kept = [new.pop(name(line), line) for line in rows(before)]
+    table, _, words = now.partition("\n\n")
+    old_words = before.strip().partition("\n\n")[2]
+    changed = ", ".join(dict.fromkeys(f"{work} of {dump}" for work, dump, _ in map(name, rows(now))))
+    return "\n".join([*table.splitlines()[:2], *kept, *new.values()]) + f"\n\n{old_words}\n\nA later run measured {changed}: {words[0].lower()}{words[1:]}"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bench", type=pathlib.Path, required=True)
@@ -395,6 +407,7 @@ def main():
     parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,cold,limited,memory,reencode,commands,shards")
     parser.add_argument("--scale", type=float, default=1.0, help="how large the dumps are that reencode, commands and shards make: 1 is what the table wants")
     parser.add_argument("--write-readme", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="with --write-readme: rows that this run does not measure stay as they are")
     options = parser.parse_args()
     # Every load keeps its journal, as it does by default, and none goes on from another.
     journals = tempfile.TemporaryDirectory(prefix="rdbridge-bench-")
@@ -470,7 +483,9 @@ def main():
         if begin not in whole or end not in whole:
             sys.exit("README.md has no place for the table")
         head, rest = whole.split(begin, 1)
-        _, tail = rest.split(end, 1)
+        before, tail = rest.split(end, 1)
+        if options.keep:
+            text = merged(before, text)
         new = readme.with_suffix(".md.new")
         new.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
         new.replace(readme)
