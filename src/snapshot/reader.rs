@@ -399,7 +399,7 @@ impl<'data> Records<'data> {
                 self.read_other(Opcode(number), offset)?;
             }
         };
-        let key = Str::read(&mut self.cursor)?;
+        Str::read_to(&mut self.cursor, &mut self.entry.key)?;
         let value_offset = self.cursor.offset();
         let rest = self.cursor.rest();
         if self
@@ -425,7 +425,6 @@ impl<'data> Records<'data> {
         entry.offset = spot.offset;
         entry.db = spot.db;
         entry.value_type = value_type;
-        entry.key = key;
         entry.value = rest.get(..used).unwrap_or_default();
         entry.value_offset = value_offset;
         entry.type_offset = type_offset;
@@ -540,10 +539,9 @@ impl<'data> Records<'data> {
 
     #[inline]
     fn read_entry(&mut self, value_type: ValueType, type_offset: u64) -> Result<()> {
-        let key = match Str::read(&mut self.cursor) {
-            Ok(key) => key,
-            Err(error) => return Err(self.in_key(error, value_type, type_offset)),
-        };
+        if let Err(error) = Str::read_to(&mut self.cursor, &mut self.entry.key) {
+            return Err(self.in_key(error, value_type, type_offset));
+        }
         let value_offset = self.cursor.offset();
         let rest = self.cursor.rest();
         // Most values are one string.
@@ -553,7 +551,7 @@ impl<'data> Records<'data> {
             self.skip_value(value_type, type_offset)
         };
         if let Err(error) = skipped {
-            return Err(self.in_value(error, value_type, key));
+            return Err(self.in_value(error, value_type, self.entry.key));
         }
         let used = rest.len().saturating_sub(self.cursor.rest().len());
         if self.cursor.peek() == Some(Opcode::AUX.0) {
@@ -570,7 +568,6 @@ impl<'data> Records<'data> {
             entry.offset = type_offset;
         }
         entry.value_type = value_type;
-        entry.key = key;
         entry.value = rest.get(..used).unwrap_or_default();
         entry.value_offset = value_offset;
         entry.type_offset = type_offset;

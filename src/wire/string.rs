@@ -48,6 +48,20 @@ impl<'data> Str<'data> {
         }
     }
 
+    /// As [`Str::read`], to where the string is kept: nearly all are raw, and then its parts are written there one by one. To
+    /// be moved they would have to be read in wider pieces than they were written in, which processors wait for.
+    ///
+    /// # Errors
+    /// As [`Str::read`]; what is kept is the same then.
+    #[inline]
+    pub fn read_to(cursor: &mut Cursor<'data>, kept: &mut Self) -> Result<()> {
+        match length::read_prefix(cursor)? {
+            Prefix::Length(length) => *kept = Str::Raw(cursor.take(length)?),
+            Prefix::Special(code) => *kept = Self::read_special(cursor, code)?,
+        }
+        Ok(())
+    }
+
     #[inline(never)]
     fn read_special(cursor: &mut Cursor<'data>, code: u8) -> Result<Self> {
         // The form is one byte.
