@@ -1,6 +1,7 @@
 //! What can be done with a dump. Each verb is a function over a [`crate::snapshot::Snapshot`] that returns what it found as
 //! data; none prints, and none knows another.
 
+mod awake;
 pub mod check;
 pub mod compare;
 mod ending;

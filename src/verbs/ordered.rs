@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::{PIECE, Spill};
+use crate::verbs::awake;
 
 /// Items of one batch, at most.
 const BATCH: usize = 1024;
@@ -82,11 +83,18 @@ where
     thread::scope(|scope| {
         // When this returns, for whatever reason, the threads find the queue closed.
         let _closes = CloseAtEnd(&queue);
-        for _ in 0..threads {
-            let (make, queue, spare) = (maker(), &queue, &spare);
-            scope.spawn(move || serve(make, queue, spare));
-        }
-        lead(threads, next, weight, &queue, &spare, ends)
+        let made: Vec<_> = (0..threads)
+            .map(|_| {
+                let (make, queue, spare) = (maker(), &queue, &spare);
+                scope.spawn(move || serve(make, queue, spare))
+            })
+            .collect();
+        let led = lead(threads, next, weight, &queue, &spare, ends);
+        queue.close();
+        // A thread that has panicked has not ended its batch, which is the error then.
+        made.into_iter().fold(led, |led, thread| {
+            led.and(thread.join().map_err(|_| lost_thread()))
+        })
     })
 }
 
@@ -160,6 +168,9 @@ impl<T, N> Default for Queue<T, N> {
 impl<T, N> Queue<T, N> {
     fn push(&self, batch: Batch<T, N>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_closed {
+            return;
+        }
         waiting.batches.push_back(batch);
         drop(waiting);
         self.changed.notify_one();
@@ -167,6 +178,17 @@ impl<T, N> Queue<T, N> {
 
     /// The next batch; `None` when the queue is closed.
     fn pop(&self) -> Option<Batch<T, N>> {
+        let look = || {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            match waiting.is_closed {
+                true => Some(None),
+                false => waiting.batches.pop_front().map(Some),
+            }
+        };
+        awake::soon(look).unwrap_or_else(|| self.await_next())
+    }
+
+    fn await_next(&self) -> Option<Batch<T, N>> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut waiting = self
             .changed
@@ -181,15 +203,33 @@ impl<T, N> Queue<T, N> {
     }
 }
 
+impl<T, N> Queue<T, N> {
+    /// No thread takes a batch any more. Those that waited are gone, so that nobody waits for what they would have made.
+    fn close(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.is_closed = true;
+        waiting.batches.clear();
+        drop(waiting);
+        self.changed.notify_all();
+    }
+}
+
 struct CloseAtEnd<'a, T, N>(&'a Queue<T, N>);
 
 impl<T, N> Drop for CloseAtEnd<'_, T, N> {
     fn drop(&mut self) {
-        let queue = self.0;
-        let mut waiting = queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.is_closed = true;
-        drop(waiting);
-        queue.changed.notify_all();
+        self.0.close();
+    }
+}
+
+/// Closes the queue where its thread panics: the others may all have done so, too.
+struct CloseOnPanic<'a, T, N>(&'a Queue<T, N>);
+
+impl<T, N> Drop for CloseOnPanic<'_, T, N> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.close();
+        }
     }
 }
 
@@ -259,11 +299,16 @@ fn lead<T, N>(
         let Some(pieces) = under_way.pop_front() else {
             return end.unwrap_or(Ok(()));
         };
-        for piece in pieces {
+        loop {
+            // It ends with its text or with an error, and with neither where its thread is lost.
+            let Some(piece) = next_piece(&pieces) else {
+                return Err(lost_thread());
+            };
             match piece {
                 Piece::Text(text) => {
                     ends.write(&text)?;
                     put_back(&spare.texts, text);
+                    break;
                 }
                 Piece::Spilled(text) => {
                     ends.spill(&text)?;
@@ -276,9 +321,20 @@ fn lead<T, N>(
     }
 }
 
+/// The next piece of a batch; `None` behind the last one.
+fn next_piece<T, N>(pieces: &Receiver<Piece<T, N>>) -> Option<Piece<T, N>> {
+    let look = || match pieces.try_recv() {
+        Ok(piece) => Some(Some(piece)),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Disconnected) => Some(None),
+    };
+    awake::soon(look).unwrap_or_else(|| pieces.recv().ok())
+}
+
 /// Works on batches until there are no more.
 fn serve<T: Copy, N>(mut make: impl Make<T, N>, queue: &Queue<T, N>, spare: &Spare<T>) {
     let fresh = || reused(&spare.texts, || Vec::with_capacity(PIECE.saturating_mul(2)));
+    let _closes = CloseOnPanic(queue);
     while let Some(Batch { items, pieces }) = queue.pop() {
         let send = |piece| pieces.send(piece).map_err(|_| nobody_writes());
         let mut text = fresh();
@@ -293,16 +349,24 @@ fn serve<T: Copy, N>(mut make: impl Make<T, N>, queue: &Queue<T, N>, spare: &Spa
         });
         put_back(&spare.items, items);
         // Where nobody takes it any more, the caller has another reason to end.
-        let _ = send(Piece::Text(text));
-        if let Err(error) = worked {
-            let _ = send(Piece::Failed(error));
-        }
+        let _ = match worked {
+            Ok(()) => send(Piece::Text(text)),
+            Err(error) => send(Piece::Spilled(text)).and_then(|()| send(Piece::Failed(error))),
+        };
     }
 }
 
 #[cold]
 fn unwritable(error: std::io::Error) -> Error {
     Error::io("the output cannot be written", error)
+}
+
+#[cold]
+fn lost_thread() -> Error {
+    Error::new(
+        ErrorKind::Limit,
+        "a thread that makes text ended unexpectedly",
+    )
 }
 
 #[cold]
@@ -393,6 +457,35 @@ mod tests {
             if threads > 1 {
                 assert!(out == expected(1233));
             }
+        }
+    }
+
+    #[test]
+    fn threads_that_panic_are_an_error_and_no_end() {
+        for (threads, panics_at) in [(2, 1500), (2, 1), (3, 2900), (8, 3000)] {
+            let (mut out, mut at) = (Vec::new(), 0u64);
+            let result = run(
+                threads,
+                |items| {
+                    at += 1;
+                    items.push(at);
+                    Ok(at < 3000)
+                },
+                |_| 100,
+                || {
+                    move |item: &u64, text: &mut Vec<u8>, _: &mut Spill<'_>| {
+                        assert!(*item < panics_at, "as asked");
+                        text.extend_from_slice(format!("{item},").as_bytes());
+                        Ok(None::<()>)
+                    }
+                },
+                Ends {
+                    out: &mut out,
+                    note: &mut |_, ()| Ok(()),
+                },
+            );
+            let error = result.unwrap_err();
+            assert!(error.to_string().contains("unexpectedly"), "{error}");
         }
     }
 

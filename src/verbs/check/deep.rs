@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
 
 use super::finding::{Finding, Severity, Warnings};
 use super::turn::Turns;
 use crate::error::{EntryContext, Error, ErrorKind, Place, Result};
 use crate::snapshot::{Dialect, Entry, Snapshot, Spot, ValueType};
 use crate::value::{self, Decoder, Findings};
+use crate::verbs::awake;
 use crate::wire::Str;
 
 /// Entries that go to a thread together, at most.
@@ -121,13 +122,25 @@ impl<'run> Feeder<'run> {
         let Some(batches) = &self.batches else {
             return;
         };
-        let batch = Batch {
+        let mut batch = Some(Batch {
             number,
             entries: std::mem::replace(&mut self.entries, Vec::with_capacity(BATCH)),
-        };
+        });
         self.bytes = 0;
+        let look = || match batches.try_send(batch.take()?) {
+            Ok(()) => Some(true),
+            Err(TrySendError::Full(full)) => {
+                batch = Some(full);
+                None
+            }
+            Err(TrySendError::Disconnected(_)) => Some(false),
+        };
+        let taken = match awake::soon(look) {
+            Some(taken) => taken,
+            None => batch.is_none_or(|batch| batches.send(batch).is_ok()),
+        };
         // No thread takes it only if all of them have panicked, which their join reports.
-        if batches.send(batch).is_err() {
+        if !taken {
             self.shared.stop.store(true, Ordering::Relaxed);
         }
     }
@@ -164,6 +177,17 @@ fn nobody_listens() -> Error {
     Error::new(ErrorKind::Interrupted, "the check was stopped")
 }
 
+/// The next batch; `None` where no more will come.
+fn next_of(batches: &Mutex<Receiver<Batch>>) -> Option<Batch> {
+    let batches = || batches.lock().unwrap_or_else(PoisonError::into_inner);
+    let look = || match batches().try_recv() {
+        Ok(batch) => Some(Some(batch)),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Disconnected) => Some(None),
+    };
+    awake::soon(look).unwrap_or_else(|| batches().recv().ok())
+}
+
 /// Walks the values of batches until there are no more. Gives the warnings.
 pub(super) fn walk(
     snapshot: &Snapshot<'_>,
@@ -188,11 +212,7 @@ pub(super) fn walk(
     );
     let mut again = snapshot.again();
     loop {
-        let received = batches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        let Ok(batch) = received else {
+        let Some(batch) = next_of(batches) else {
             return decoder.into_findings().warnings;
         };
         let _turn = shared.turns.finish_at_end(batch.number);
