@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use rdbridge::replay::{self, Decision, Policies, Terms, TypeTerms};
+use rdbridge::replay::{self, Decision, Policies, Terms, TypeTerms, Usual};
 use rdbridge::resp::pack;
 use rdbridge::snapshot::{Dialect, Lent, Options, Snapshot, ValueType};
 use rdbridge::value::listpack;
@@ -225,13 +225,12 @@ fn batches(data: &[u8]) -> Result<(), Box<dyn Error>> {
         let Lent::Entry(entry) = record else { continue };
         let key = entry.key.bytes(&mut scratch)?;
         // As a load goes about it.
-        if !replay::pack_usual(entry, &terms, &policies, key, &mut batch) {
-            let Decision::Send(restore) = replay::decide(entry, &terms, &policies) else {
-                continue;
-            };
-            if restore.small_len(key).is_some() {
-                restore.pack_small(key, &mut batch);
-            } else {
+        match Usual::of(entry, &terms, &policies, key) {
+            Some(usual) => usual.pack(&mut batch),
+            None => {
+                let Decision::Send(restore) = replay::decide(entry, &terms, &policies) else {
+                    continue;
+                };
                 restore.with_args("RESTORE", key, 0, |args| pack::command(&mut batch, args))?;
             }
         }

@@ -25,15 +25,14 @@ pub use crate::transform::DbMap;
 pub use carried::{Carriage, Carried, carried};
 pub use ladder::{Ladder, Step};
 pub use stall::{Heavy, Pauses, max_stall_ms};
-pub use usual::pack_usual;
+pub use usual::Usual;
 
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Road};
-use crate::payload::{FOOTER, NoPayload, Payload, payload_type};
+use crate::payload::{NoPayload, Payload, payload_type};
 use crate::reencode::{Form, may_have_expiries_inside, mended_form, older_forms};
 use crate::resp::Arg;
-use crate::resp::pack::argument_header;
 use crate::snapshot::{Dialect, Entry, Function, ModuleId, ValueType};
 use crate::transform::Transform;
 use crate::value::commands::{Limits, Loss, Losses, Vocabulary};
@@ -545,6 +544,20 @@ fn weigh(
     }
 }
 
+/// The bookkeeping of accesses that goes with a key, and whether some of it is lost.
+#[inline]
+fn access_of(entry: &Entry<'_>, terms: &Terms) -> (Access, bool) {
+    let idle = |seconds: u64| Access::Idle(seconds.min(MOST_IDLE_SECONDS));
+    match (entry.idle_seconds, entry.lfu_freq) {
+        (None, None) => (Access::None, false),
+        _ if !terms.knows_absttl => (Access::None, true),
+        (_, Some(freq)) if terms.lfu => (Access::Freq(freq), false),
+        (Some(seconds), _) => (idle(seconds), terms.lfu),
+        // A server that keeps no counters takes the option and does nothing with it.
+        (None, Some(freq)) => (Access::Freq(freq), true),
+    }
+}
+
 /// The command around a payload.
 #[inline]
 fn command<'data>(
@@ -554,14 +567,7 @@ fn command<'data>(
     expire_at_ms: Option<i64>,
     payload: Payload<'data>,
 ) -> Restore<'data> {
-    let (access, is_lost) = match (entry.idle_seconds, entry.lfu_freq) {
-        (None, None) => (Access::None, false),
-        _ if !terms.knows_absttl => (Access::None, true),
-        (_, Some(freq)) if terms.lfu => (Access::Freq(freq), false),
-        (Some(idle), _) => (Access::Idle(idle), terms.lfu),
-        // A server that keeps no counters takes the option and does nothing with it.
-        (None, Some(freq)) => (Access::Freq(freq), true),
-    };
+    let (access, is_lost) = access_of(entry, terms);
     let mut losses = Losses::default();
     if is_lost {
         losses.add(Loss::AccessTimes);
@@ -606,79 +612,6 @@ impl Restore<'_> {
     #[must_use]
     pub fn asks_time(&self) -> bool {
         !self.absttl && self.expire_at_ms.is_some()
-    }
-
-    /// Bytes that [`Restore::pack_small`] writes at most; `None` where the command is none of the usual small ones.
-    #[must_use]
-    #[inline]
-    pub fn small_len(&self, key: &[u8]) -> Option<usize> {
-        const MOST: usize = 16 * 1024;
-        let (_, body, _) = self.payload.usual()?;
-        let bytes = key.len().saturating_add(body.len());
-        (bytes < MOST && !self.asks_time()).then(|| bytes.saturating_add(160))
-    }
-
-    /// Appends the whole `RESTORE` command of a small payload: the same bytes as by way of [`Restore::with_args`], in a third
-    /// of the time. Only where [`Restore::small_len`] is not `None`.
-    #[inline]
-    pub fn pack_small(&self, key: &[u8], out: &mut Vec<u8>) {
-        let Some((value_type, body, footer)) = self.payload.usual() else {
-            return;
-        };
-        let is_plain = self.access == Access::None;
-        let words = match self.access {
-            Access::None => 4,
-            _ => 6,
-        };
-        let with_ttl = self.expire_at_ms.is_some();
-        let count = words + u8::from(self.replace) + u8::from(with_ttl) + u8::from(self.stick);
-        out.extend_from_slice(&[b'*', b'0' + count]);
-        out.extend_from_slice(b"\r\n$7\r\nRESTORE\r\n");
-        argument_header(out, key.len());
-        out.extend_from_slice(key);
-        match self.expire_at_ms {
-            None => out.extend_from_slice(b"\r\n$1\r\n0\r\n"),
-            Some(at) => {
-                let mut digits = itoa::Buffer::new();
-                let digits = digits.format(at).as_bytes();
-                out.extend_from_slice(b"\r\n");
-                argument_header(out, digits.len());
-                out.extend_from_slice(digits);
-                out.extend_from_slice(b"\r\n");
-            }
-        }
-        argument_header(out, body.len().saturating_add(1 + FOOTER));
-        out.push(value_type);
-        out.extend_from_slice(body);
-        out.extend_from_slice(footer);
-        match (self.replace, with_ttl) {
-            (false, false) => out.extend_from_slice(b"\r\n"),
-            (false, true) => out.extend_from_slice(b"\r\n$6\r\nABSTTL\r\n"),
-            (true, false) => out.extend_from_slice(b"\r\n$7\r\nREPLACE\r\n"),
-            (true, true) => {
-                out.extend_from_slice(b"\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n");
-            }
-        }
-        if self.stick {
-            out.extend_from_slice(b"$5\r\nSTICK\r\n");
-        }
-        if !is_plain {
-            self.pack_access(out);
-        }
-    }
-
-    fn pack_access(&self, out: &mut Vec<u8>) {
-        let (word, number) = match self.access {
-            Access::None => return,
-            Access::Idle(seconds) => (&b"$8\r\nIDLETIME\r\n"[..], seconds.min(MOST_IDLE_SECONDS)),
-            Access::Freq(freq) => (&b"$4\r\nFREQ\r\n"[..], u64::from(freq)),
-        };
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(number).as_bytes();
-        out.extend_from_slice(word);
-        argument_header(out, digits.len());
-        out.extend_from_slice(digits);
-        out.extend_from_slice(b"\r\n");
     }
 
     /// Hands the command's arguments to `send`. `now_ms` is the time of sending: before 5.0 an expiry goes as what is left of
@@ -726,7 +659,7 @@ impl Restore<'_> {
             Access::None => {}
             Access::Idle(seconds) => {
                 push(Arg::from("IDLETIME"));
-                push(Arg::from(access.format(seconds.min(MOST_IDLE_SECONDS))));
+                push(Arg::from(access.format(seconds)));
             }
             Access::Freq(freq) => {
                 push(Arg::from("FREQ"));
@@ -907,60 +840,6 @@ mod tests {
             ["RESTORE", "1"],
             "its time came on the way: never 0, which means forever"
         );
-    }
-
-    #[test]
-    fn small_commands_are_the_same_bytes_by_either_way() {
-        let mut seen = 0;
-        for length in [0usize, 1, 9, 62, 88, 89, 300, 986, 987, 988, 9000] {
-            let mut value = Vec::new();
-            Str::write_raw(&mut value, &vec![b'v'; length]);
-            for (attributes, replace, lfu) in [
-                (&b""[..], false, false),
-                (b"\xfc\x88\x13\0\0\0\0\0\0", false, false),
-                (b"\xfc\xff\xff\xff\xff\xff\xff\xff\x7f", true, false),
-                (b"\xf8\x05", true, false),
-                (b"\xf8\x81\xff\xff\xff\xff\xff\xff\xff\xff", false, false),
-                (b"\xf9\x07\xfc\x88\x13\0\0\0\0\0\0", true, true),
-            ] {
-                let file = [b"REDIS0009", attributes, b"\0\x01k", &value].concat();
-                let terms = Terms { lfu, ..terms() };
-                let policies = Policies {
-                    replace,
-                    ..policies(1000)
-                };
-                let Decision::Send(restore) = decide(&entry(&file), &terms, &policies) else {
-                    panic!("is sent")
-                };
-                for key in [
-                    &b""[..],
-                    b"k",
-                    b"a key of more than ten bytes",
-                    &[b'k'; 1200],
-                ] {
-                    let (mut by_args, mut small) = (Vec::new(), Vec::new());
-                    restore
-                        .with_args("RESTORE", key, 1000, |args| {
-                            pack::command(&mut by_args, args)
-                        })
-                        .unwrap();
-                    restore.pack_small(key, &mut small);
-                    assert_eq!(small, by_args);
-                    assert!(small.len() <= restore.small_len(key).unwrap());
-                    seen += 1;
-                }
-            }
-        }
-        assert_eq!(seen, 11 * 6 * 4);
-        let meta = entry(b"REDIS0013\xf3\x01abcd\x00\x00\x01k\x01v");
-        let terms = Terms {
-            key_meta: Some(13),
-            ..terms()
-        };
-        let Decision::Send(restore) = decide(&meta, &terms, &policies(0)) else {
-            panic!("is sent")
-        };
-        assert_eq!(restore.small_len(b"k"), None, "its payload has more parts");
     }
 
     #[test]

@@ -137,12 +137,6 @@ pub fn packed_len(args: &[Arg<'_>]) -> usize {
     })
 }
 
-/// Writes the line that begins an argument of `length` bytes; the bytes and `\r\n` follow.
-#[inline]
-pub(crate) fn argument_header(out: &mut Vec<u8>, length: usize) {
-    header(out, b'$', length);
-}
-
 #[inline]
 fn piece(out: &mut impl Out, bytes: &[u8]) -> Result<()> {
     match bytes {

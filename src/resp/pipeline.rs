@@ -373,32 +373,6 @@ impl<T> Pipeline<T> {
         self.go_on(sink)
     }
 
-    /// As [`Pipeline::push_packed`], where `write` may find that the command is another kind of work: then it appends nothing
-    /// and says `false`, which comes back.
-    ///
-    /// # Errors
-    /// As [`Pipeline::push`].
-    #[inline]
-    pub fn push_if(
-        &mut self,
-        ticket: T,
-        most: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> bool,
-        sink: &mut impl Sink<T>,
-    ) -> Result<bool> {
-        if let Err(error) = self.make_room(most as u64, sink) {
-            self.never_sent.push(ticket);
-            return Err(error);
-        }
-        let begin = self.stream_end();
-        if !write(&mut self.out) {
-            return Ok(false);
-        }
-        let bytes = self.stream_end().saturating_sub(begin);
-        self.sent_one(ticket, begin, bytes);
-        self.go_on(sink).map(|()| true)
-    }
-
     /// Whether a command of `bytes` more would leave the window within these bounds.
     #[inline]
     fn fits(&self, bytes: u64, commands: usize, all_bytes: u64) -> bool {

@@ -14,7 +14,7 @@ use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Road, Tally};
 use crate::payload::payload_type;
 use crate::reencode::older_forms;
-use crate::replay::{self, Decision, Ladder, Policies, Step, Terms, TypeTerms};
+use crate::replay::{self, Decision, Ladder, Policies, Step, Terms, TypeTerms, Usual};
 use crate::resp::Arg;
 use crate::resp::pack::{self, Out};
 use crate::select::Selection;
@@ -358,12 +358,14 @@ fn maker<'data>(
         if walker.is_none()
             && !matches!(entry.key, Str::Lzf(_))
             && let Ok(name) = policies.name_of(entry, &mut key)
-            && replay::pack_usual(entry, terms, &policies, name, text)
+            && let Some(usual) = Usual::of(entry, terms, &policies, name)
         {
+            usual.pack(text);
             if text.len() >= SPILL {
                 spill(text)?;
             }
-            return Ok(None);
+            let note = !usual.losses.is_empty();
+            return Ok(note.then_some(Note::Changed(Road::Raw, usual.losses)));
         }
         let decided = ladder.decide(entry, terms, &policies, Step::RAW);
         let restore = match decided {
@@ -385,13 +387,9 @@ fn maker<'data>(
                 return Ok(Some(Note::LeftOut(Outcome::Refused, reason.into())));
             }
         };
-        if restore.small_len(key).is_some() {
-            restore.pack_small(key, text);
-        } else {
-            restore.with_args("RESTORE", key, policies.now_ms, |args| {
-                pack::command(&mut Text { text, spill }, args)
-            })?;
-        }
+        restore.with_args("RESTORE", key, policies.now_ms, |args| {
+            pack::command(&mut Text { text, spill }, args)
+        })?;
         let note = (restore.road() == Road::Reencoded || !restore.losses.is_empty())
             .then(|| Note::Changed(restore.road(), restore.losses));
         if text.len() >= SPILL {

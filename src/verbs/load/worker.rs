@@ -29,7 +29,7 @@ use crate::meaning::Abilities;
 use crate::name_room::NameRoom;
 use crate::outcome::{Outcome, Tally};
 use crate::pace::Pace;
-use crate::replay::{self, Decision, Heavy, Ladder, Policies, Restore, Step, Terms};
+use crate::replay::{Decision, Heavy, Ladder, Policies, Restore, Step, Terms, Usual};
 use crate::resp::{Answer, Arg, End, Pipeline, Reply, Sink};
 use crate::snapshot::{Entry, EntryPlace, Snapshot, ValueType};
 use crate::target::{Asked, Elsewhere, Reaction, Situation, react};
@@ -494,27 +494,22 @@ impl Sender {
         {
             return Ok(false);
         }
-        let expire_at_ms = match entry.expire_at_ms {
-            None => None,
-            Some(_) => match replay::arrival(entry, policies) {
-                Ok(at) => at,
-                Err(_) => return Ok(false),
-            },
-        };
         let Ok(key) = policies.name_of(entry, &mut self.key) else {
             return Ok(false);
         };
-        let most = key
-            .len()
-            .saturating_add(entry.value.len())
-            .saturating_add(192);
+        let Some(usual) = Usual::of(entry, terms, policies, key) else {
+            return Ok(false);
+        };
         let ticket = Ticket {
-            expire_at_ms: expire_at_ms.unwrap_or(i64::MAX),
+            expire_at_ms: usual.expire_at_ms.unwrap_or(i64::MAX),
+            losses: usual.losses,
             tried: Some(Step::RAW),
             ..Ticket::of(entry)
         };
-        let write = |out: &mut Vec<u8>| replay::pack_usual(entry, terms, policies, key, out);
-        pipeline.push_if(ticket, most, write, replies)
+        let write = |out: &mut Vec<u8>| usual.pack(out);
+        pipeline
+            .push_packed(ticket, usual.most(), write, replies)
+            .map(|()| true)
     }
 
     /// Sends an entry in the form of step `from`, or of one behind it. `refused` are the step that the server refused before,
@@ -624,12 +619,6 @@ impl Sender {
                 }
             }
         };
-        if let Some(most) = restore.small_len(key)
-            && pipeline.has_usual_names()
-            && !asking
-        {
-            return pipeline.push_packed(ticket, most, |out| restore.pack_small(key, out), replies);
-        }
         if let Some(heavy) = restore.heavy
             && !asking
             && shared.terms.pauses.wants(heavy)
