@@ -28,6 +28,8 @@ pub(super) struct Ahead {
     noted: Condvar,
     /// How far the scan is.
     scanned: AtomicU64,
+    /// Where the scan is to wake the other thread; `u64::MAX` while that one is at work.
+    wakes_at: AtomicU64,
     stop: AtomicBool,
     thread: Mutex<Option<Thread>>,
 }
@@ -46,6 +48,7 @@ impl Ahead {
             notes: Mutex::default(),
             noted: Condvar::new(),
             scanned: AtomicU64::new(0),
+            wakes_at: AtomicU64::new(u64::MAX),
             stop: AtomicBool::new(false),
             thread: Mutex::new(None),
         }
@@ -53,8 +56,11 @@ impl Ahead {
 
     /// The scan is at `offset`.
     pub(super) fn scanned(&self, offset: u64) {
-        self.scanned.store(offset, Ordering::Relaxed);
-        self.wake();
+        // Either this sees that the other thread is about to sleep, or that one sees how far the scan is.
+        self.scanned.store(offset, Ordering::SeqCst);
+        if offset >= self.wakes_at.load(Ordering::SeqCst) {
+            self.wake();
+        }
     }
 
     fn wake(&self) {
@@ -65,7 +71,7 @@ impl Ahead {
     }
 
     fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::SeqCst);
         self.wake();
     }
 
@@ -76,11 +82,8 @@ impl Ahead {
         let (steps, _) = data.as_chunks::<STEP>();
         let mut at = 0u64;
         for step in steps {
-            while at.saturating_sub(self.scanned.load(Ordering::Relaxed)) > LEAD {
-                if self.stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                thread::park();
+            if at.saturating_sub(self.scanned.load(Ordering::Relaxed)) > LEAD {
+                self.wait_for(at.saturating_sub(LEAD / 2));
             }
             if self.stop.load(Ordering::Relaxed) {
                 break;
@@ -96,6 +99,15 @@ impl Ahead {
         notes.done = true;
         drop(notes);
         self.noted.notify_one();
+    }
+
+    /// Sleeps until the scan is at `offset`. To be woken at each of its steps would cost both threads more than the sums do.
+    fn wait_for(&self, offset: u64) {
+        self.wakes_at.store(offset, Ordering::SeqCst);
+        while self.scanned.load(Ordering::SeqCst) < offset && !self.stop.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        self.wakes_at.store(u64::MAX, Ordering::SeqCst);
     }
 
     /// The checksum of the bytes of `data` before `end`, which the scan has reached.
