@@ -26,9 +26,27 @@ pub(super) enum Said {
 /// What was said of the keys since the last mark.
 #[derive(Debug, Default)]
 pub(super) struct Interval {
-    told: Vec<(Ticket, Said)>,
+    told: Told,
     first: First,
     mixed: bool,
+}
+
+/// Keys, and what was said of each. Kept apart: as pairs each would be put together first, and then moved before it is there.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    tickets: Vec<Ticket>,
+    said: Vec<Said>,
+}
+
+impl Told {
+    /// Takes all out, in the order of sending.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (&Ticket, Said)> {
+        self.tickets.iter().zip(self.said.drain(..))
+    }
+
+    pub(super) fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        self.tickets.iter()
+    }
 }
 
 /// The first reply of an interval.
@@ -62,8 +80,9 @@ impl Interval {
 
     /// What such a reply says of a key.
     #[inline]
-    pub(super) fn push(&mut self, ticket: Ticket, said: Said) {
-        self.told.push((ticket, said));
+    pub(super) fn push(&mut self, ticket: &Ticket, said: Said) {
+        self.told.tickets.push(*ticket);
+        self.told.said.push(said);
     }
 
     /// Whether two of its replies say different things, so that it matters which is whose.
@@ -74,7 +93,7 @@ impl Interval {
 
     /// What was said, in the order of sending; the next interval begins.
     #[inline]
-    pub(super) fn take(&mut self) -> Vec<(Ticket, Said)> {
+    pub(super) fn take(&mut self) -> Told {
         self.first = First::None;
         self.mixed = false;
         std::mem::take(&mut self.told)
@@ -82,9 +101,10 @@ impl Interval {
 
     /// Gives the room back that [`Interval::take`] took.
     #[inline]
-    pub(super) fn reuse(&mut self, mut room: Vec<(Ticket, Said)>) {
-        room.clear();
-        if self.told.is_empty() {
+    pub(super) fn reuse(&mut self, mut room: Told) {
+        room.tickets.clear();
+        room.said.clear();
+        if self.told.tickets.is_empty() {
             self.told = room;
         }
     }
@@ -103,7 +123,7 @@ mod tests {
         assert!(!interval.is_mixed());
         interval.words(b"BUSYKEY Target key name already exists.");
         assert!(interval.is_mixed());
-        assert!(interval.take().is_empty() && !interval.is_mixed());
+        assert!(interval.take().tickets.is_empty() && !interval.is_mixed());
         for _ in 0..3 {
             interval.words(b"BUSYKEY Target key name already exists.");
         }

@@ -500,12 +500,11 @@ impl Sender {
         let Some(usual) = Usual::of(entry, terms, policies, key) else {
             return Ok(false);
         };
-        let ticket = Ticket {
-            expire_at_ms: usual.expire_at_ms.unwrap_or(i64::MAX),
-            losses: usual.losses,
-            tried: Some(Step::RAW),
-            ..Ticket::of(entry)
-        };
+        // Changed where it was made: to be moved so soon, it would have to be waited for.
+        let mut ticket = Ticket::of(entry);
+        ticket.expire_at_ms = usual.expire_at_ms.unwrap_or(i64::MAX);
+        ticket.losses = usual.losses;
+        ticket.tried = Some(Step::RAW);
         let write = |out: &mut Vec<u8>| usual.pack(out);
         pipeline
             .push_packed(ticket, usual.most(), write, replies)
@@ -1002,7 +1001,7 @@ impl<'data> Replies<'_, 'data> {
     #[inline]
     fn said(&mut self, ticket: Ticket, said: Said) {
         match self.prove {
-            true => self.interval.push(ticket, said),
+            true => self.interval.push(&ticket, said),
             false => self.believe_one(&ticket, said),
         }
     }
@@ -1011,8 +1010,8 @@ impl<'data> Replies<'_, 'data> {
     #[inline]
     fn believe(&mut self) {
         let mut told = self.interval.take();
-        for (ticket, said) in told.drain(..) {
-            self.believe_one(&ticket, said);
+        for (ticket, said) in told.drain() {
+            self.believe_one(ticket, said);
         }
         self.interval.reuse(told);
         self.place_strange(Place::Proven);
@@ -1032,8 +1031,8 @@ impl<'data> Replies<'_, 'data> {
     /// The replies since the last mark differ: which is whose is not known, so what the destination holds is read.
     #[cold]
     fn look_at_them(&mut self) {
-        for (ticket, said) in self.interval.take() {
-            self.to_read.push(ToRead::unplaced(&ticket, said));
+        for (ticket, said) in self.interval.take().drain() {
+            self.to_read.push(ToRead::unplaced(ticket, said));
         }
         self.has_unplaced = true;
         self.place_strange(Place::Unplaced);
@@ -1055,11 +1054,7 @@ impl<'data> Replies<'_, 'data> {
         let strange = self.strange.iter();
         let strange = strange.filter(|(.., place)| *place == Place::Unplaced);
         let mut unplaced = Ranges::default();
-        for ticket in told
-            .iter()
-            .map(|(ticket, _)| ticket)
-            .chain(strange.map(|(ticket, ..)| ticket))
-        {
+        for ticket in told.tickets().chain(strange.map(|(ticket, ..)| ticket)) {
             let position = self.position(ticket);
             unplaced.insert(position..position.saturating_add(1));
         }
