@@ -168,7 +168,7 @@ impl<'data> Payload<'data> {
     fn seal(&mut self, version: u16) {
         let crc = match self.usual() {
             // Nearly always.
-            Some((value_type, body, _)) => crc64::update(crc64::update_byte(0, value_type), body),
+            Some((value_type, body)) => crc64::update(crc64::update_byte(0, value_type), body),
             None => self
                 .content()
                 .iter()
@@ -198,13 +198,12 @@ impl<'data> Payload<'data> {
         [self.key_meta, head, self.names, self.body]
     }
 
-    /// Type byte, body and footer, of a payload that has nothing else: nearly all are.
-    #[must_use]
+    /// Type byte and body, of a payload that has nothing else: nearly all are.
     #[inline]
-    pub fn usual(&self) -> Option<(u8, &'data [u8], &[u8; FOOTER])> {
+    fn usual(&self) -> Option<(u8, &'data [u8])> {
         let [value_type, ..] = self.head.bytes;
         let has_no_more = self.head.len == 1 && self.key_meta.is_empty() && self.names.is_empty();
-        has_no_more.then_some((value_type, self.body, &self.footer))
+        has_no_more.then_some((value_type, self.body))
     }
 
     /// The pieces in order; some may be empty.
