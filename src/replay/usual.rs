@@ -18,7 +18,7 @@ const MOST: usize = 16 * 1024;
 /// the payload (5 + 20 digits at most), the payload's type and footer, `REPLACE` and `ABSTTL`.
 const AROUND: usize = 120;
 
-/// The most bytes of `STICK` and of `IDLETIME` or `FREQ` with its number.
+/// The most bytes of `IDLETIME` or `FREQ` with its number.
 const ACCESS: usize = 64;
 
 /// The whole `RESTORE` command of a key: the same bytes as by way of [`decide`](super::decide) and

@@ -63,7 +63,8 @@ impl<T, N> Ends<'_, T, N> {
 /// threads besides the caller's; with less than two, on the caller's alone. `weight` is about how many bytes an item is to be walked; `maker` makes what each thread works with.
 ///
 /// # Errors
-/// Those of `next`, after the text of all items before; those of the makers, of the writer and of `note`.
+/// Those of `next`, after the text of all items before; those of the makers, of the writer and of `note`. `Limit` where a thread
+/// ended unexpectedly.
 pub(super) fn run<T, N, M>(
     threads: usize,
     next: impl FnMut(&mut Vec<T>) -> Result<bool>,
@@ -201,9 +202,7 @@ impl<T, N> Queue<T, N> {
             false => waiting.batches.pop_front(),
         }
     }
-}
 
-impl<T, N> Queue<T, N> {
     /// No thread takes a batch any more. Those that waited are gone, so that nobody waits for what they would have made.
     fn close(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

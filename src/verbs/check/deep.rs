@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
 
 use super::finding::{Finding, Severity, Warnings};
-use super::turn::Turns;
+use super::turn::{Turn, Turns};
 use crate::error::{EntryContext, Error, ErrorKind, Place, Result};
 use crate::snapshot::{Dialect, Entry, Snapshot, Spot, ValueType};
 use crate::value::{self, Decoder, Findings};
@@ -23,10 +23,10 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// Batches that wait for a thread.
 pub(super) const QUEUE: usize = 4;
 
-/// Entries with their number in the order of the file.
+/// Entries, and their turn in the order of the file: it is over when the batch is dropped, whoever drops it.
 #[derive(Debug)]
-pub(super) struct Batch {
-    number: u64,
+pub(super) struct Batch<'run> {
+    turn: Turn<'run>,
     entries: Vec<Spot>,
 }
 
@@ -78,7 +78,7 @@ impl Shared {
 pub(super) struct Feeder<'run> {
     shared: &'run Shared,
     /// `None`: values are not walked.
-    batches: Option<SyncSender<Batch>>,
+    batches: Option<SyncSender<Batch<'run>>>,
     told: SyncSender<Finding>,
     number: u64,
     entries: Vec<Spot>,
@@ -88,7 +88,7 @@ pub(super) struct Feeder<'run> {
 impl<'run> Feeder<'run> {
     pub(super) fn new(
         shared: &'run Shared,
-        batches: Option<SyncSender<Batch>>,
+        batches: Option<SyncSender<Batch<'run>>>,
         told: SyncSender<Finding>,
     ) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl<'run> Feeder<'run> {
             return;
         };
         let mut batch = Some(Batch {
-            number,
+            turn: self.shared.turns.finish_at_end(number),
             entries: std::mem::replace(&mut self.entries, Vec::with_capacity(BATCH)),
         });
         self.bytes = 0;
@@ -178,7 +178,7 @@ fn nobody_listens() -> Error {
 }
 
 /// The next batch; `None` where no more will come.
-fn next_of(batches: &Mutex<Receiver<Batch>>) -> Option<Batch> {
+fn next_of<'run>(batches: &Mutex<Receiver<Batch<'run>>>) -> Option<Batch<'run>> {
     let batches = || batches.lock().unwrap_or_else(PoisonError::into_inner);
     let look = || match batches().try_recv() {
         Ok(batch) => Some(Some(batch)),
@@ -192,7 +192,7 @@ fn next_of(batches: &Mutex<Receiver<Batch>>) -> Option<Batch> {
 pub(super) fn walk(
     snapshot: &Snapshot<'_>,
     shared: &Shared,
-    batches: &Mutex<Receiver<Batch>>,
+    batches: &Mutex<Receiver<Batch<'_>>>,
     told: SyncSender<Finding>,
     spool_dir: &Path,
 ) -> Warnings {
@@ -215,9 +215,8 @@ pub(super) fn walk(
         let Some(batch) = next_of(batches) else {
             return decoder.into_findings().warnings;
         };
-        let _turn = shared.turns.finish_at_end(batch.number);
         let teller = decoder.findings();
-        (teller.batch, teller.has_turn) = (batch.number, false);
+        (teller.batch, teller.has_turn) = (batch.turn.batch(), false);
         let mut elements = 0u64;
         for spot in &batch.entries {
             if shared.is_stopped() {

@@ -58,6 +58,13 @@ impl Turns {
     }
 }
 
+impl Turn<'_> {
+    /// Whose turn it is.
+    pub(super) fn batch(&self) -> u64 {
+        self.batch
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.turns.finish(self.batch);
@@ -89,5 +96,17 @@ mod tests {
         });
         let spoken = spoken.into_inner().unwrap();
         assert_eq!(spoken, (0..400).step_by(7).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_nobody_takes_any_more_is_finished() {
+        let turns = Turns::default();
+        let (give, take) = std::sync::mpsc::sync_channel(4);
+        for batch in 0..3 {
+            give.send(turns.finish_at_end(batch)).unwrap();
+        }
+        drop(take);
+        assert!(give.send(turns.finish_at_end(3)).is_err());
+        turns.wait_for(4);
     }
 }
