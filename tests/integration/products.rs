@@ -202,7 +202,9 @@ fn dragonfly_takes_payloads_up_to_12_and_keeps_sticky_keys() {
             "{key}: {value_type}, {footer}"
         );
     }
-    assert_eq!(has(&said, "RESTORE").len(), 1, "{said:?}");
+    // Where the key that exists is the first of the dump, what is asked beforehand bears its name: with a type that nobody has.
+    let is_key = |words: &&Vec<Vec<u8>>| words[0] == b"RESTORE" && words[3].first() != Some(&8);
+    assert_eq!(said.iter().filter(is_key).count(), 1, "{said:?}");
     let load = ran.json();
     let outcomes = &load["outcomes"];
     // Field expiries have no form there that is known to us.
