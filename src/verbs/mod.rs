@@ -1,7 +1,6 @@
 //! What can be done with a dump. Each verb is a function over a [`crate::snapshot::Snapshot`] that returns what it found as
 //! data; none prints, and none knows another.
 
-mod awake;
 pub mod check;
 pub mod compare;
 mod ending;
@@ -12,7 +11,9 @@ pub mod keys;
 pub mod load;
 mod name;
 mod ordered;
+mod patience;
 pub mod plan;
+mod queue;
 mod sample;
 pub mod shard_dumps;
 mod topology;

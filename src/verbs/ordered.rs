@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, RecvError, SyncSender, TryRecvError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::{PIECE, Spill};
-use crate::verbs::awake;
+use crate::verbs::patience::Patience;
+use crate::verbs::queue::Queue;
 
 /// Items of one batch, at most.
 const BATCH: usize = 1024;
@@ -21,7 +22,7 @@ const BATCH: usize = 1024;
 const BATCH_BYTES: u64 = 128 * 1024;
 
 /// Batches that are under way for each thread: one that it works on, and others that wait, so that neither it nor the caller
-/// has to sleep and be woken for every batch.
+/// has to wait for every batch.
 const UNDER_WAY: usize = 3;
 
 /// Pieces that a batch can have made before the caller takes them.
@@ -80,10 +81,12 @@ where
     if threads < 2 {
         return alone(next, maker(), ends);
     }
-    let (queue, spare) = (Queue::default(), Spare::default());
+    // The caller sees to it that there are never many.
+    let queue = Queue::new(usize::MAX);
+    let spare = Spare::default();
     thread::scope(|scope| {
         // When this returns, for whatever reason, the threads find the queue closed.
-        let _closes = CloseAtEnd(&queue);
+        let _ends = queue.abandoned_at_end();
         let made: Vec<_> = (0..threads)
             .map(|_| {
                 let (make, queue, spare) = (maker(), &queue, &spare);
@@ -91,7 +94,7 @@ where
             })
             .collect();
         let led = lead(threads, next, weight, &queue, &spare, ends);
-        queue.close();
+        queue.abandon();
         // A thread that has panicked has not ended its batch, which is the error then.
         made.into_iter().fold(led, |led, thread| {
             led.and(thread.join().map_err(|_| lost_thread()))
@@ -142,96 +145,6 @@ enum Piece<T, N> {
     Failed(Error),
 }
 
-/// Batches that wait for a thread. The caller sees to it that there are never many.
-struct Queue<T, N> {
-    waiting: Mutex<Waiting<T, N>>,
-    changed: Condvar,
-}
-
-struct Waiting<T, N> {
-    batches: VecDeque<Batch<T, N>>,
-    /// No more will come, and what waits is not wanted any more.
-    is_closed: bool,
-}
-
-impl<T, N> Default for Queue<T, N> {
-    fn default() -> Self {
-        Self {
-            waiting: Mutex::new(Waiting {
-                batches: VecDeque::new(),
-                is_closed: false,
-            }),
-            changed: Condvar::new(),
-        }
-    }
-}
-
-impl<T, N> Queue<T, N> {
-    fn push(&self, batch: Batch<T, N>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.is_closed {
-            return;
-        }
-        waiting.batches.push_back(batch);
-        drop(waiting);
-        self.changed.notify_one();
-    }
-
-    /// The next batch; `None` when the queue is closed.
-    fn pop(&self) -> Option<Batch<T, N>> {
-        let look = || {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            match waiting.is_closed {
-                true => Some(None),
-                false => waiting.batches.pop_front().map(Some),
-            }
-        };
-        awake::soon(look).unwrap_or_else(|| self.await_next())
-    }
-
-    fn await_next(&self) -> Option<Batch<T, N>> {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut waiting = self
-            .changed
-            .wait_while(waiting, |waiting| {
-                waiting.batches.is_empty() && !waiting.is_closed
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        match waiting.is_closed {
-            true => None,
-            false => waiting.batches.pop_front(),
-        }
-    }
-
-    /// No thread takes a batch any more. Those that waited are gone, so that nobody waits for what they would have made.
-    fn close(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.is_closed = true;
-        waiting.batches.clear();
-        drop(waiting);
-        self.changed.notify_all();
-    }
-}
-
-struct CloseAtEnd<'a, T, N>(&'a Queue<T, N>);
-
-impl<T, N> Drop for CloseAtEnd<'_, T, N> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// Closes the queue where its thread panics: the others may all have done so, too.
-struct CloseOnPanic<'a, T, N>(&'a Queue<T, N>);
-
-impl<T, N> Drop for CloseOnPanic<'_, T, N> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.close();
-        }
-    }
-}
-
 /// Buffers that can be filled again: memory that was touched before costs the kernel nothing.
 struct Spare<T> {
     texts: Mutex<Vec<Vec<u8>>>,
@@ -266,13 +179,14 @@ fn lead<T, N>(
     threads: usize,
     mut next: impl FnMut(&mut Vec<T>) -> Result<bool>,
     weight: impl Fn(&T) -> u64,
-    queue: &Queue<T, N>,
+    queue: &Queue<Batch<T, N>>,
     spare: &Spare<T>,
     mut ends: Ends<'_, T, N>,
 ) -> Result<()> {
     let mut under_way: VecDeque<Receiver<Piece<T, N>>> = VecDeque::new();
     // What the items ended with; known before the text of the last ones is written.
     let mut end: Option<Result<()>> = None;
+    let mut patience = Patience::default();
     loop {
         while end.is_none() && under_way.len() < threads.saturating_mul(UNDER_WAY) {
             let mut items = reused(&spare.items, || Vec::with_capacity(BATCH));
@@ -293,14 +207,20 @@ fn lead<T, N>(
             }
             let (pieces, taken) = mpsc::sync_channel(PIECES);
             under_way.push_back(taken);
-            queue.push(Batch { items, pieces });
+            queue.push(Batch { items, pieces }, &mut patience);
         }
         let Some(pieces) = under_way.pop_front() else {
             return end.unwrap_or(Ok(()));
         };
         loop {
             // It ends with its text or with an error, and with neither where its thread is lost.
-            let Some(piece) = next_piece(&pieces) else {
+            let look = || match pieces.try_recv() {
+                Err(TryRecvError::Empty) => None,
+                Ok(piece) => Some(Ok(piece)),
+                Err(TryRecvError::Disconnected) => Some(Err(RecvError)),
+            };
+            let piece = patience.soon(look).unwrap_or_else(|| pieces.recv());
+            let Ok(piece) = piece else {
                 return Err(lost_thread());
             };
             match piece {
@@ -320,21 +240,12 @@ fn lead<T, N>(
     }
 }
 
-/// The next piece of a batch; `None` behind the last one.
-fn next_piece<T, N>(pieces: &Receiver<Piece<T, N>>) -> Option<Piece<T, N>> {
-    let look = || match pieces.try_recv() {
-        Ok(piece) => Some(Some(piece)),
-        Err(TryRecvError::Empty) => None,
-        Err(TryRecvError::Disconnected) => Some(None),
-    };
-    awake::soon(look).unwrap_or_else(|| pieces.recv().ok())
-}
-
 /// Works on batches until there are no more.
-fn serve<T: Copy, N>(mut make: impl Make<T, N>, queue: &Queue<T, N>, spare: &Spare<T>) {
+fn serve<T: Copy, N>(mut make: impl Make<T, N>, queue: &Queue<Batch<T, N>>, spare: &Spare<T>) {
     let fresh = || reused(&spare.texts, || Vec::with_capacity(PIECE.saturating_mul(2)));
-    let _closes = CloseOnPanic(queue);
-    while let Some(Batch { items, pieces }) = queue.pop() {
+    let _abandons = queue.abandoned_on_panic();
+    let mut patience = Patience::default();
+    while let Some(Batch { items, pieces }) = queue.pop(&mut patience) {
         let send = |piece| pieces.send(piece).map_err(|_| nobody_writes());
         let mut text = fresh();
         let worked = items.iter().try_for_each(|item| {

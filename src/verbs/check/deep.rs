@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
+use std::sync::mpsc::SyncSender;
 
 use super::finding::{Finding, Severity, Warnings};
 use super::turn::{Turn, Turns};
 use crate::error::{EntryContext, Error, ErrorKind, Place, Result};
 use crate::snapshot::{Dialect, Entry, Snapshot, Spot, ValueType};
 use crate::value::{self, Decoder, Findings};
-use crate::verbs::awake;
+use crate::verbs::patience::Patience;
+use crate::verbs::queue::Queue;
 use crate::wire::Str;
 
 /// Entries that go to a thread together, at most.
@@ -21,7 +22,7 @@ const BATCH: usize = 512;
 const BATCH_BYTES: u64 = 1 << 20;
 
 /// Batches that wait for a thread.
-pub(super) const QUEUE: usize = 4;
+pub(super) const QUEUE: usize = 8;
 
 /// Entries, and their turn in the order of the file: it is over when the batch is dropped, whoever drops it.
 #[derive(Debug)]
@@ -75,20 +76,21 @@ impl Shared {
 
 /// Collects entries into batches, on the scanning thread.
 #[derive(Debug)]
-pub(super) struct Feeder<'run> {
+pub(super) struct Feeder<'q, 'run> {
     shared: &'run Shared,
     /// `None`: values are not walked.
-    batches: Option<SyncSender<Batch<'run>>>,
+    batches: Option<&'q Queue<Batch<'run>>>,
     told: SyncSender<Finding>,
     number: u64,
     entries: Vec<Spot>,
     bytes: u64,
+    patience: Patience,
 }
 
-impl<'run> Feeder<'run> {
+impl<'q, 'run> Feeder<'q, 'run> {
     pub(super) fn new(
         shared: &'run Shared,
-        batches: Option<SyncSender<Batch<'run>>>,
+        batches: Option<&'q Queue<Batch<'run>>>,
         told: SyncSender<Finding>,
     ) -> Self {
         Self {
@@ -98,6 +100,7 @@ impl<'run> Feeder<'run> {
             number: 0,
             entries: Vec::new(),
             bytes: 0,
+            patience: Patience::default(),
         }
     }
 
@@ -122,25 +125,13 @@ impl<'run> Feeder<'run> {
         let Some(batches) = &self.batches else {
             return;
         };
-        let mut batch = Some(Batch {
+        let batch = Batch {
             turn: self.shared.turns.finish_at_end(number),
             entries: std::mem::replace(&mut self.entries, Vec::with_capacity(BATCH)),
-        });
+        };
         self.bytes = 0;
-        let look = || match batches.try_send(batch.take()?) {
-            Ok(()) => Some(true),
-            Err(TrySendError::Full(full)) => {
-                batch = Some(full);
-                None
-            }
-            Err(TrySendError::Disconnected(_)) => Some(false),
-        };
-        let taken = match awake::soon(look) {
-            Some(taken) => taken,
-            None => batch.is_none_or(|batch| batches.send(batch).is_ok()),
-        };
-        // No thread takes it only if all of them have panicked, which their join reports.
-        if !taken {
+        // It is taken unless a thread has panicked, which its join reports.
+        if !batches.push(batch, &mut self.patience) {
             self.shared.stop.store(true, Ordering::Relaxed);
         }
     }
@@ -169,6 +160,9 @@ impl<'run> Feeder<'run> {
     /// No more entries.
     pub(super) fn close(mut self) {
         self.flush();
+        if let Some(batches) = self.batches {
+            batches.close();
+        }
     }
 }
 
@@ -177,22 +171,11 @@ fn nobody_listens() -> Error {
     Error::new(ErrorKind::Interrupted, "the check was stopped")
 }
 
-/// The next batch; `None` where no more will come.
-fn next_of<'run>(batches: &Mutex<Receiver<Batch<'run>>>) -> Option<Batch<'run>> {
-    let batches = || batches.lock().unwrap_or_else(PoisonError::into_inner);
-    let look = || match batches().try_recv() {
-        Ok(batch) => Some(Some(batch)),
-        Err(TryRecvError::Empty) => None,
-        Err(TryRecvError::Disconnected) => Some(None),
-    };
-    awake::soon(look).unwrap_or_else(|| batches().recv().ok())
-}
-
 /// Walks the values of batches until there are no more. Gives the warnings.
 pub(super) fn walk(
     snapshot: &Snapshot<'_>,
     shared: &Shared,
-    batches: &Mutex<Receiver<Batch<'_>>>,
+    batches: &Queue<Batch<'_>>,
     told: SyncSender<Finding>,
     spool_dir: &Path,
 ) -> Warnings {
@@ -211,8 +194,10 @@ pub(super) fn walk(
         },
     );
     let mut again = snapshot.again();
+    let _abandons = batches.abandoned_on_panic();
+    let mut patience = Patience::default();
     loop {
-        let Some(batch) = next_of(batches) else {
+        let Some(batch) = batches.pop(&mut patience) else {
             return decoder.into_findings().warnings;
         };
         let teller = decoder.findings();

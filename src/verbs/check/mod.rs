@@ -13,7 +13,6 @@ mod turn;
 mod value;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -30,6 +29,7 @@ use crate::error::{EntryContext, Error, ErrorKind, Result};
 use crate::select::Selection;
 use crate::snapshot::{ChecksumState, Dialect, Header, Lent, Producer, Record, Snapshot, Version};
 use crate::value::is_plain_string;
+use crate::verbs::queue::Queue;
 
 /// What is checked, beyond checksum and structure.
 #[derive(Debug, Clone)]
@@ -131,26 +131,24 @@ pub fn check(
         faults = faults.saturating_add(finding.times);
         found(finding)
     };
+    let batches = Queue::new(deep::QUEUE);
     let scanned = std::thread::scope(|scope| {
         let (told, heard) = sync_channel(UNTOLD);
-        let (batches, waiting) = sync_channel(deep::QUEUE);
-        let waiting = Mutex::new(waiting);
-        // The threads must see the end of the queue when this function is left by an error.
-        let waiting = std::sync::Arc::new(waiting);
+        // The threads must see the end of the queue when this is left, for whatever reason.
+        let _ends = batches.abandoned_at_end();
         let mut walkers = Vec::new();
         if options.values {
             for _ in 0..options.threads.max(1) {
-                let (shared, told) = (&shared, told.clone());
-                let waiting = std::sync::Arc::clone(&waiting);
+                let (shared, batches, told) = (&shared, &batches, told.clone());
                 walkers.push(scope.spawn(move || {
-                    deep::walk(snapshot, shared, &waiting, told, &options.spool_dir)
+                    deep::walk(snapshot, shared, batches, told, &options.spool_dir)
                 }));
             }
         }
-        drop(waiting);
-        let batches = options.values.then_some(batches);
+        let batches = options.values.then_some(&batches);
         let shared_by_scan = &shared;
         let scanner = scope.spawn(move || {
+            let _ends = batches.map(Queue::abandoned_on_panic);
             let mut feeder = Feeder::new(shared_by_scan, batches, told);
             let scanned = scan(snapshot, options, selection, &mut feeder, shared_by_scan);
             feeder.close();
@@ -170,6 +168,7 @@ pub fn check(
         }
         Ok(scanned)
     });
+    drop(batches);
     // The reason for stopping stands here; the scan may only have seen that it was to stop.
     let elements = shared.into_result()?;
     let mut scanned: Scanned = scanned?;
@@ -252,7 +251,7 @@ fn scan(
     snapshot: &Snapshot<'_>,
     options: &Options,
     selection: &mut Selection,
-    feeder: &mut Feeder<'_>,
+    feeder: &mut Feeder<'_, '_>,
     shared: &Shared,
 ) -> Result<Scanned> {
     let mut structure = Structure::new(snapshot.header());
