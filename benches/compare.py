@@ -9,7 +9,7 @@ import argparse, json, os, pathlib, platform, shutil, socket, statistics, subpro
 import made
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OURS = ROOT / "target/release/rdbridge"
+OURS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/rdbridge"
 SERVERS = pathlib.Path(os.environ.get("RDBRIDGE_SERVERS", pathlib.Path.home() / ".cache/rdbridge/servers"))
 REDIS = SERVERS / "redis-7.0"
 
