@@ -407,7 +407,7 @@ def main():
     parser.add_argument("--rivals", type=pathlib.Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dumps", default="medium,large,big,gig")
-    parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,cold,limited,memory,reencode,commands,shards")
+    parser.add_argument("--only", default="info,check,export,load,journal,start-up,compare,cold,limited,memory,reencode,commands,shards", help="which rows: %(default)s")
     parser.add_argument("--scale", type=float, default=1.0, help="how large the dumps are that reencode, commands and shards make: 1 is what the table wants")
     parser.add_argument("--write-readme", action="store_true")
     parser.add_argument("--keep", action="store_true", help="with --write-readme: rows that this run does not measure stay as they are")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# benches/compare.sh [--runs N] [--dumps medium,large,big,gig] [--scale X] [--write-readme] : rdbridge beside its rivals, in one run.
+# benches/compare.sh [--runs N] [--dumps medium,large,big,gig] [--only ROWS] [--scale X] [--write-readme [--keep]] : rdbridge
+# beside its rivals, in one run. --keep leaves the README's rows that this run does not measure; --help names the ROWS.
 #
 # Makes what is missing first: the release build, the servers (tests/servers.sh), the dumps (benches/make-dumps.sh, several
 # GB under ~/.cache/rdbridge/bench), the crate `rdb` (cargo install, into ~/.cache/rdbridge/rivals). Then each pair runs
